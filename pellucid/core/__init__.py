@@ -1,0 +1,1 @@
+"""Pixels and truth: everything here works without a network."""

@@ -1,0 +1,130 @@
+"""The four things that travel: Sample, Placement, Batch, Prediction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """A picture as it is, and its answer.
+
+    image: H×W×C of any depth and channels, or the file that holds it (read when asked for).
+    truth: in original pixels; for classification the number of the class.
+    source: where it came from, relative to the data set; unique in it.
+    group: what it must not be split from (patient, video); None when it stands alone.
+    """
+
+    image: np.ndarray | Path
+    truth: Any
+    source: str
+    group: str | None = None
+
+    def pixels(self) -> np.ndarray:
+        """H×W×C; reads the file each time, keeps nothing. Raises DataError for a picture that cannot be decoded."""
+        if isinstance(self.image, Path):
+            from .images import read
+
+            return read(self.image)
+        return self.image
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """How one view was taken from its source: an affine map of points, and both sizes.
+
+    matrix: 2×3, takes (x, y) of the source to (x, y) of the view. Coordinates are continuous: pixel i covers [i, i+1).
+    source_size, size: (height, width) of the source and of the view.
+    """
+
+    matrix: np.ndarray
+    source_size: tuple[int, int]
+    size: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        if np.shape(self.matrix) != (2, 3) or abs(np.linalg.det(np.asarray(self.matrix)[:, :2])) < 1e-12:
+            raise ValueError("a placement needs an invertible 2×3 matrix")
+
+    def forward(self, points: np.ndarray) -> np.ndarray:
+        """N×2 (x, y) of the source, to N×2 of the view."""
+        return np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
+
+    def backward(self, points: np.ndarray) -> np.ndarray:
+        """N×2 (x, y) of the view, to N×2 of the source."""
+        return np.linalg.solve(self.matrix[:, :2], (np.asarray(points, np.float64) - self.matrix[:, 2]).T).T
+
+    def then(self, after: Placement) -> Placement:
+        """This view, and a view of it."""
+        linear, shift = after.matrix[:, :2], after.matrix[:, 2]
+        matrix = np.column_stack([linear @ self.matrix[:, :2], linear @ self.matrix[:, 2] + shift])
+        return Placement(matrix, self.source_size, after.size)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """What a network sees. images: float B×C×H×W; truths: what the room made of the samples' truths."""
+
+    images: torch.Tensor
+    truths: Any
+    placements: tuple[Placement, ...]
+    sources: tuple[str, ...]
+
+    def to(self, device: torch.device | str) -> Batch:
+        truths = self.truths.to(device, non_blocking=True) if hasattr(self.truths, "to") else self.truths
+        return replace(self, images=self.images.to(device, non_blocking=True), truths=truths)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """An answer about one picture, in its original pixels, checked on construction. Tensors end here.
+
+    classes: the names; probabilities: one number each, summing to 1. label and confidence follow from them.
+    """
+
+    source: str
+    size: tuple[int, int]
+    classes: tuple[str, ...] = ()
+    probabilities: np.ndarray | None = None
+    label: str | None = field(init=False, default=None)
+    confidence: float | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self.probabilities is None:
+            return
+        p = np.asarray(self.probabilities, np.float64)
+        if p.shape != (len(self.classes),) or not np.isfinite(p).all() or p.min() < -1e-9 or abs(p.sum() - 1) > 1e-4:
+            raise ValueError(f"{self.source}: {len(self.classes)} classes need as many probabilities that sum to 1")
+        best = int(p.argmax())
+        object.__setattr__(self, "probabilities", p)
+        object.__setattr__(self, "label", self.classes[best])
+        object.__setattr__(self, "confidence", float(p[best]))
+
+    def to_json(self) -> dict[str, Any]:
+        answer: dict[str, Any] = {"source": self.source, "size": list(self.size)}
+        if self.probabilities is not None:
+            answer |= {"label": self.label, "confidence": self.confidence}
+            answer["probabilities"] = dict(zip(self.classes, self.probabilities.tolist(), strict=True))
+        return answer
+
+    def draw(self, image: np.ndarray) -> np.ndarray:
+        """The picture (H×W×C, any depth) with the answer written under it: uint8 RGB."""
+        from .draw import caption, to_rgb8
+
+        picture = to_rgb8(image)
+        return picture if self.label is None else caption(picture, f"{self.label}  {self.confidence:.1%}")
+
+    def save(self, path: Path, image: np.ndarray) -> None:
+        """Draw on the picture and write it to `path` (never over its source)."""
+        from .images import write
+
+        write(path, self.draw(image))
