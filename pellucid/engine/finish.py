@@ -1,0 +1,91 @@
+"""After the last step: the best weights, the evidence, the baselines, the report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..core.files import write_json, write_text
+from ..core.types import Prediction
+from ..tasks.task import Metric, Task
+from . import checkpoint, machine, processes, report, runs
+from .batches import Views
+from .checkpoint import State
+from .evaluate import SCORING, outputs, predictions
+from .prepare import PARTS, Prepared
+from .say import Say
+
+
+def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, reading: float, say: Say) -> dict[str, Any]:
+    """Scores the best weights once on the test part and writes what a finished run holds; its summary."""
+    room, network, recipe = prepared.room, state.network, prepared.recipe
+    network.load_state_dict(state.best)
+    started = time.perf_counter()
+    validation, test = prepared.part("validation"), prepared.part("test")
+    machine.place(network, where, machine.memory_format(SCORING))
+    seen = outputs(room, network, validation, SCORING, where)
+    room = room.finish(seen, validation.truths)
+    answers = {"validation": predictions(room, seen, validation)}
+    answers["test"] = predictions(room, outputs(room, network, test, SCORING, where), test)
+    evaluation = time.perf_counter() - started
+    if processes.rank() > 0:
+        return {}
+    started = time.perf_counter()
+    metrics = {part: scored(room, views, answers[part]) for part, views in (("validation", validation), ("test", test))}
+    evidence = {part: metric.result() for part, metric in metrics.items()}
+    rivals, against = _baselines(prepared, metrics["test"], say) if recipe.baselines else ({}, None)
+    summary = {
+        "task": room.name,
+        "name": folder.name,
+        "model": recipe.model,
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "epochs_run": len(state.history),
+        "best_epoch": state.best_epoch,
+        "seconds": {
+            "reading": round(reading, 2),
+            "training": round(state.seconds, 2),
+            "evaluation": round(evaluation, 2),
+            "baselines": round(time.perf_counter() - started, 2),
+        },
+        "test": evidence["test"],
+        "validation": evidence["validation"],
+        "baselines": rivals,
+        "against_best_baseline": against,
+    }
+    checkpoint.save_model(folder / "model", room, network, {"name": folder.name, "test": evidence["test"]})
+    write_text(folder / "predictions.csv", runs.table(metrics["test"].rows()))
+    if (errors := room.draw(test.samples, answers["test"])) is not None:
+        runs.write_picture(folder / "samples" / "errors.png", errors)
+    write_json(folder / "summary.json", summary)
+    report.write(folder)
+    # Last of all: a run without a checkpoint is a finished one.
+    (folder / "checkpoint.safetensors").unlink(missing_ok=True)
+    for line in metrics["test"].sentences(summary):
+        say.line(line)
+    say.line(f"report:   {folder / 'report.html'}")
+    say.line(f"next:     pellucid predict {folder} PICTURES")
+    return summary
+
+
+def scored(room: Task, views: Views, answers: Sequence[Prediction]) -> Metric:
+    metric = room.metric()
+    metric.add(answers, [sample.truth for sample in views.samples])
+    return metric
+
+
+def _baselines(prepared: Prepared, ours: Metric, say: Say) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Evidence of each free baseline, and the paired test of ours against the one that is best on the test part."""
+    room = prepared.room
+    parts = {part: prepared.part(part) for part in PARTS}
+    say.line("scoring free baselines on the same split")
+    found, best = {}, None
+    for name, about, answers in room.baselines({part: (v.pixels(), v.samples) for part, v in parts.items()}, prepared.recipe.seed):
+        metrics = {part: scored(room, parts[part], given) for part, given in answers.items()}
+        found[name] = about | {part: metric.result() for part, metric in metrics.items()}
+        if best is None or metrics["test"].quick()["score"] > best[1].quick()["score"]:
+            best = name, metrics["test"]
+    return found, {"baseline": best[0]} | ours.against(best[1]) if best else None

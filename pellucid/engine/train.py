@@ -1,0 +1,325 @@
+"""`pellucid train`: from a source to a run folder."""
+
+from __future__ import annotations
+
+import copy
+import shlex
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from .. import anatomy
+from ..core.errors import INTERRUPTED, DataError, ModelError, NonFiniteLoss, PellucidError, UsageError
+from ..core.files import write_text
+from ..core.rng import Draws, generator
+from ..tasks.task import Task
+from . import checkpoint, finish, machine, processes, runs
+from . import recipe as recipes
+from .batches import Views
+from .checkpoint import State
+from .evaluate import outputs, predictions
+from .loop import Step, steps
+from .optim import optimizer
+from .prepare import Prepared, prepare
+from .recipe import Recipe
+from .say import Say
+
+# Within an epoch the state is saved this often; it is always saved at the end of one.
+SAVE_EVERY = 300.0
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what its `summary.json` says."""
+
+    path: Path
+    summary: dict[str, Any]
+
+
+class Interrupted(PellucidError):
+    """Stopped by Ctrl-C between two steps, with everything saved."""
+
+    code = INTERRUPTED
+
+
+def train(
+    data: str | Path | None = None,
+    *,
+    recipe: str | Path | None = None,
+    name: str | None = None,
+    resume: str | Path | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Run:
+    """Trains a network on `data` and writes a run folder under `runs/`; or takes an unfinished run to its end.
+
+    data: a folder, file or built-in name (see `pellucid check`). recipe: a TOML file whose settings hold where none is given here.
+    settings: those of `Recipe` by name. Raises UsageError, DataError, ModelError, NonFiniteLoss, MachineError, Interrupted.
+    """
+    folder = None
+    if resume is not None:
+        folder, data, settings = _resumed(Path(resume), settings | {"data": data, "recipe": recipe, "name": name})
+        if (folder / "summary.json").exists() and not (folder / "checkpoint.safetensors").exists():
+            Say(quiet).line(f"{folder}: this run is finished; there is nothing to resume")
+            return Run(folder, runs.read_json(folder / "summary.json"))
+    elif recipe is not None:
+        named, from_file = recipes.load(Path(recipe))
+        data, settings = data or named, from_file | settings
+    if data is None:
+        raise UsageError("no data: say what to train on, as in `pellucid train my_photos/`")
+    wanted = recipes.make(**settings)
+    where = machine.device(wanted.device)
+    with processes.joined(where), torch.random.fork_rng(devices=[]), machine.threads(wanted.threads):
+        say = Say(quiet or processes.rank() > 0)
+        started = time.perf_counter()
+        prepared = _prepared(data, wanted, folder, say)
+        _say_what_was_found(prepared, say)
+        torch.manual_seed(wanted.seed)
+        network = prepared.room.build()
+        prepared = replace(prepared, recipe=_settled(prepared, network, where))
+        folder = _folder(prepared, folder, data, name, network, say)
+        with machine.threads(prepared.recipe.threads):
+            state = _state(prepared, network, where, folder)
+            reading = time.perf_counter() - started
+            try:
+                _learn(prepared, state, where, folder, say)
+                return Run(folder, finish.finish(prepared, state, where, folder, reading, say))
+            except KeyboardInterrupt:
+                raise Interrupted(f"interrupted; go on with: {_resuming(folder)}") from None
+
+
+def _resumed(folder: Path, given: dict[str, Any]) -> tuple[Path, str, dict[str, Any]]:
+    """The run's folder, data and settings; `given` is what came with --resume, which must be nothing."""
+    if changed := [key for key, value in given.items() if value is not None]:
+        raise UsageError(f"--resume continues a run exactly as it was begun; leave out {changed[0]}, or start a new run")
+    recipe = folder / "recipe.toml"
+    if not recipe.is_file():
+        raise ModelError(f"{folder}: not a run folder (it has no recipe.toml); runs are found under {runs.RUNS}/")
+    try:
+        named, settings = recipes.load(recipe)
+    except UsageError as error:
+        raise ModelError(f"{error}; start a new run") from None
+    if named is None:
+        raise ModelError(f"{recipe}: does not name its data; start a new run")
+    return folder, named, settings
+
+
+def _resuming(folder: Path) -> str:
+    return shlex.join(["pellucid", "train", "--resume", str(folder)])
+
+
+def _prepared(data: str | Path, recipe: Recipe, folder: Path | None, say: Say) -> Prepared:
+    """The data, which for a resumed run must be what it was."""
+    if folder is None:
+        return prepare(data, recipe, say)
+    before = runs.read_json(folder / "data.json")
+    if not isinstance(before, dict) or "fingerprint" not in before:
+        raise ModelError(f"{folder / 'data.json'}: damaged (no fingerprint); start a new run")
+    changed = DataError(f"{data}: has changed since {folder} was begun, so it cannot be resumed exactly; start a new run")
+    try:
+        prepared = prepare(data, recipe, say)
+    except UsageError:  # settings that fitted the data do so no longer
+        raise changed from None
+    if before["fingerprint"] != prepared.facts["fingerprint"]:
+        raise changed
+    return prepared
+
+
+def _say_what_was_found(prepared: Prepared, say: Say) -> None:
+    facts = prepared.facts
+    say.line(f"{facts['source']}: {facts['why']}")
+    for _, reason in facts["bad"]:
+        say.line(f"left out: {reason}")
+    for note in facts["notes"]:
+        if note.startswith("WARNING"):
+            say.line(note)
+
+
+def _settled(prepared: Prepared, network: nn.Module, where: torch.device) -> Recipe:
+    """The recipe with what depends on network and machine filled in; the first process's choice holds for all."""
+    recipe = prepared.recipe
+    macs = anatomy.describe(network, prepared.room.input).macs
+    recipe = recipe.completed(machine.propose(where, network, macs))
+    recipe = recipe.completed({"lr": _default_lr(recipe), "weight_decay": 0.05 if recipe.optimizer == "adamw" else 5e-4})
+    if recipe.threads is None:
+        recipe = replace(recipe, threads=1 if where.type != "cpu" else _trial(prepared, recipe, where))
+    return processes.same(recipe)
+
+
+def _default_lr(recipe: Recipe) -> float:
+    """For batches of about 32; large batches bear a little more."""
+    assert recipe.batch is not None
+    return {"adamw": 3e-3 if recipe.batch < 64 else 5e-3, "adam": 2e-3}.get(recipe.optimizer, 0.05)
+
+
+def _trial(prepared: Prepared, recipe: Recipe, where: torch.device) -> int:
+    """Which number of threads takes this network through a batch quickest."""
+    with torch.random.fork_rng(devices=[]):
+        network = prepared.room.build()
+        state = _fresh(prepared.room, network, recipe, where)
+        views = prepared.part("train")
+        run = steps(prepared.room, views.part(np.arange(len(views))), replace(recipe, epochs=10_000), state, where)
+        return machine.fastest_threads(lambda: next(run))
+
+
+def _fresh(room: Task, network: nn.Module, recipe: Recipe, where: torch.device) -> State:
+    machine.place(network, where, machine.memory_format(recipe))
+    return State(network, [optimizer(recipe, named) for named in room.turns(network)])
+
+
+def _folder(prepared: Prepared, folder: Path | None, data: str | Path, name: str | None, network: nn.Module, say: Say) -> Path:
+    """The run's folder with what is known before training."""
+    if folder is not None:
+        say.line(f"resuming {folder}")
+        return folder
+    if processes.rank() == 0:
+        import json
+
+        place = data if str(data) == "digits" else Path(data).absolute()
+        described = anatomy.describe(network, prepared.room.input)
+        files = {
+            "recipe.toml": prepared.recipe.to_toml(str(place)),
+            "command.txt": shlex.join(_command()) + "\n",
+            "environment.json": json.dumps(machine.environment(), indent=2),
+            "data.json": json.dumps(prepared.facts, indent=2, ensure_ascii=False),
+            "splits.csv": runs.table(prepared.split_rows()),
+            "anatomy.json": json.dumps(described.to_json(), indent=2),
+        }
+        folder = runs.create(prepared.room.name, name or prepared.reading.name, files)
+        _draw_batch(prepared, folder)
+        say.line(
+            f"{prepared.recipe.model}: {described.parameters:,} parameters, {described.macs:,} multiplications a picture\n"
+            f"run folder: {folder}"
+        )
+    return processes.same(folder)
+
+
+def _command() -> list[str]:
+    """The command line as the user would type it again."""
+    program = Path(sys.argv[0])
+    return [*(["python", "-m", "pellucid"] if program.name == "__main__.py" else [program.name]), *sys.argv[1:]]
+
+
+def _draw_batch(prepared: Prepared, folder: Path) -> None:
+    from ..core.draw import sheet, to_rgb8
+
+    views = prepared.part("train")
+    chosen = prepared.room.order(views.samples, 0, generator(prepared.recipe.seed, 0))[0][:32]
+    batch = prepared.room.augment(views.batch(chosen), Draws(prepared.recipe.seed, 0, chosen), 0.0)
+    top = 2 ** (8 * views.images.itemsize) - 1
+    pictures = batch.images.clamp(0, top).permute(0, 2, 3, 1).numpy().astype(views.images.dtype)
+    titles = [prepared.reading.classes[views.samples[i].truth] for i in chosen]
+    runs.write_picture(folder / "samples" / "batch.png", sheet([to_rgb8(picture) for picture in pictures], titles, columns=8))
+
+
+def _state(prepared: Prepared, network: nn.Module, where: torch.device, folder: Path) -> State:
+    state = _fresh(prepared.room, network, prepared.recipe, where)
+    saved = folder / "checkpoint.safetensors"
+    if saved.exists():
+        checkpoint.load_state(saved, state)
+    return state
+
+
+def _learn(prepared: Prepared, state: State, where: torch.device, folder: Path, say: Say) -> None:
+    """Drains the loop: validates and saves at the end of each epoch, keeps the best weights, stops early or when asked."""
+    if state.done:
+        return
+    room, recipe = prepared.room, prepared.recipe
+    views, validation = prepared.part("train"), prepared.part("validation")
+    started = saved = time.perf_counter()
+    before = state.seconds
+    with _ctrl_c() as asked:
+        for step in steps(room, views, recipe, state, where):
+            state.seconds = before + time.perf_counter() - started
+            if step.last:
+                _close_epoch(room, validation, recipe, state, step, len(views), where)
+                _save(folder, state)
+                saved = time.perf_counter()
+                say.line(_line(state, recipe))
+            elif time.perf_counter() - saved > SAVE_EVERY:
+                _save(folder, state)
+                saved = time.perf_counter()
+            # Several processes agree on stopping, which costs a message, only where they meet anyway.
+            if asked.is_set() if processes.count() == 1 else step.last and any(processes.gather(asked.is_set())):
+                _save(folder, state)
+                raise Interrupted(f"interrupted after step {step.number + 1}; go on with: {_resuming(folder)}")
+            if step.last and 0 < recipe.patience <= _epochs_without_gain(state.history):
+                say.line(f"no better validation score for {recipe.patience} epochs: stopping early")
+                break
+    state.done = True
+    _save(folder, state)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """The first Ctrl-C asks to stop after the step that runs; the second one stops at once, and the last saved state holds."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _close_epoch(room: Task, validation: Views, recipe: Recipe, state: State, step: Step, seen: int, where: torch.device) -> None:
+    """Appends the epoch's row to the history, and keeps the weights if they are the best so far."""
+    processes.align_buffers(state.network)
+    metric = room.metric()
+    answers = outputs(room, state.network, validation, recipe, where)
+    if not torch.isfinite(answers).all():
+        raise NonFiniteLoss(
+            f"the weights exploded at step {step.number + 1} (epoch {step.epoch + 1}, learning rate {step.lr:.3g}), so that answers about "
+            "the validation pictures are not finite: lower --lr, or bound the gradient with --clip 1"
+        )
+    metric.add(predictions(room, answers, validation), [sample.truth for sample in validation.samples])
+    said = metric.quick()
+    row = {"epoch": step.epoch + 1, "step": step.number + 1, "seconds": round(state.seconds, 3), "lr": step.lr}
+    row |= {key if key == "grad_norm" else f"train_{key}": value / seen for key, value in state.totals.items()}
+    row |= {f"validation_{key}": value for key, value in said.items()}
+    # Accuracy on a small validation set comes in steps; among equals the later epoch, which has been trained longer, is kept.
+    if all(said["score"] >= earlier["validation_score"] for earlier in state.history):
+        state.best = copy.deepcopy(state.network.state_dict())
+        state.best_epoch = step.epoch + 1
+    state.history.append(row)
+
+
+def _epochs_without_gain(history: Sequence[Mapping[str, float]]) -> int:
+    scores = [row["validation_score"] for row in history]
+    return len(scores) - 1 - scores.index(max(scores))
+
+
+def _save(folder: Path, state: State) -> None:
+    if processes.rank() == 0:
+        checkpoint.save_state(folder / "checkpoint.safetensors", state)
+        if state.history:
+            write_text(folder / "metrics.csv", runs.table(state.history))
+
+
+def _line(state: State, recipe: Recipe) -> str:
+    row = state.history[-1]
+    assert recipe.epochs is not None
+    left = state.seconds / len(state.history) * (recipe.epochs - len(state.history))
+    scores = [f"{key.removeprefix('validation_')} {value:.2%}" for key, value in row.items() if key == "validation_accuracy"]
+    best = " *" if state.best_epoch == row["epoch"] else ""
+    return (
+        f"epoch {int(row['epoch']):>3}/{recipe.epochs}  loss {row.get('train_loss', row['train_total']):.4f}  "
+        f"validation loss {row['validation_loss']:.4f}  {'  '.join(scores)}  {int(left // 60)}:{int(left % 60):02d} left{best}"
+    )
