@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import json
+import sys
+
+import typer
+
+
+def command(
+    model: str = typer.Argument(help="A run folder."),
+    pictures: list[str] = typer.Argument(help="Files, folders or patterns."),
+    csv: str = typer.Option(None, help="Write a table of the answers here."),
+    out: str = typer.Option(None, help="Write annotated copies into this folder."),
+    device: str = typer.Option(None, help='"cpu", "cuda", "cuda:1".'),
+    skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave out pictures that cannot be read (at most 1 %)."),
+    as_json: bool = typer.Option(False, "--json", help="The answers as JSON on stdout."),
+) -> None:
+    """Ask a trained model about pictures."""
+    from ..engine.predict import predict
+
+    result = predict(model, pictures, csv=csv, out=out, device=device, skip_bad=skip_bad, quiet=as_json)
+    if as_json:
+        print(json.dumps([answer.to_json() for answer in result.answers], ensure_ascii=False))
+    else:
+        for answer in result.answers:
+            print(f"{answer.source}: {answer.label} {answer.confidence:.1%}")
+    for _, reason in result.bad:
+        print(f"left out: {reason}", file=sys.stderr)
+    for what, where in (("table", csv), ("annotated copies", out)):
+        if where is not None:
+            print(f"{what}: {where}", file=sys.stderr)
