@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.core.errors import UsageError
+from pellucid.engine.recipe import Recipe, load, make, parse_size
+
+
+def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
+    recipe = Recipe(model='C8 "x" Ä', size=(48, 96), lr=0.003, epochs=5, augment=False, label_smoothing=0.0)
+    (tmp_path / "recipe.toml").write_text(recipe.to_toml("my data/ö"), encoding="utf-8")
+    data, settings = load(tmp_path / "recipe.toml")
+    assert data == "my data/ö"
+    assert make(**settings) == recipe
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"epoch": 3}, 'unknown setting "epoch"; did you mean "epochs"?'),
+        ({"optimizer": "adamww"}, 'did you mean "adamw"?'),
+        ({"lr": -1.0}, "lr: -1.0 is out of range"),
+        ({"lr": float("nan")}, "lr: nan is out of range"),
+        ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
+        ({"epochs": True}, "epochs: True is not a whole number"),
+        ({"batch": 0}, "at least 1"),
+        ({"augment": "yes"}, "not true or false"),
+        ({"augment": False, "mirror": 0.5}, "augment is off, but mirror is 0.5"),
+        ({"warmup": 3.0, "epochs": 3}, "leave nothing to train"),
+        ({"size": "big"}, "write 64 or 48x96"),
+        ({"size": "0x3"}, "out of range"),
+        ({"model": 5}, "not a text"),
+    ],
+)
+def test_bad_settings_are_named(settings: dict[str, object], says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make(**settings)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_completing_fills_only_what_was_left_open() -> None:
+    recipe = Recipe(epochs=7).completed({"epochs": 20, "batch": 64, "lr": 1})
+    assert (recipe.epochs, recipe.batch, recipe.lr) == (7, 64, 1.0)
+
+
+@pytest.mark.parametrize(("text", "size"), [("64", (64, 64)), (64, (64, 64)), ("48x96", (48, 96)), ([1, 2], (1, 2)), ("3×4", (3, 4))])
+def test_sizes(text: object, size: tuple[int, int]) -> None:
+    assert parse_size(text) == size
+
+
+def test_a_broken_recipe_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("epochs = = 3")
+    with pytest.raises(UsageError, match=r"r\.toml: not a recipe"):
+        load(tmp_path / "r.toml")

@@ -1,0 +1,261 @@
+"""What every room promises the engine, checked for each of TASKS on a small data set of its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pellucid.core.rng import Draws, generator
+from pellucid.core.types import Batch, Placement, Prediction, Sample
+from pellucid.engine import evaluate, prepare
+from pellucid.engine import recipe as recipes
+from pellucid.engine.prepare import Prepared
+from pellucid.engine.say import Say
+from pellucid.tasks import TASKS
+from pellucid.tasks.task import Task
+
+
+def class_folders(root: Path, low: int = 0) -> Path:
+    """45 pictures of three classes, grey and colour, three sizes; larger than what the network sees."""
+    rng = np.random.default_rng(4)
+    for number in range(45):
+        folder = root / "abc"[number % 3]
+        folder.mkdir(parents=True, exist_ok=True)
+        size = ((20, 20, 3), (26, 14, 3), (13, 30))[number // 3 % 3]
+        Image.fromarray(rng.integers(low, low + 60 + 40 * (number % 3), size, dtype=np.uint8)).save(folder / f"{number:02}.png")
+    return root
+
+
+# A new room needs a maker of a small data set, and the settings of a small network for it.
+DATA: dict[str, Callable[[Path], Path]] = {"classification": class_folders}
+SETTINGS: dict[str, dict[str, Any]] = {"classification": {"model": "C4 B R G L3", "size": 12, "batch": 8}}
+
+
+def test_every_room_has_a_small_data_set() -> None:
+    missing = sorted(set(TASKS) - set(DATA) | set(TASKS) - set(SETTINGS))
+    assert not missing, f"add a data set and settings for {missing} to DATA and SETTINGS"
+
+
+def prepared_by(task: str, data: Path, **settings: Any) -> Prepared:
+    return prepare.prepare(data, recipes.make(task=task, **(SETTINGS[task] | settings)), Say(quiet=True))
+
+
+@pytest.fixture(scope="module", params=sorted(TASKS))
+def prepared(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    return prepared_by(request.param, DATA[request.param](tmp_path_factory.mktemp("data") / request.param))
+
+
+@pytest.fixture
+def room(prepared: Prepared) -> Task:
+    return prepared.room
+
+
+@pytest.fixture
+def network(room: Task) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return room.build()
+
+
+def all_answers(prepared: Prepared, network: torch.nn.Module, room: Task | None = None) -> list[Prediction]:
+    room = room or prepared.room
+    outputs = evaluate.outputs(room, network, prepared.views, evaluate.SCORING, torch.device("cpu"))
+    return evaluate.predictions(room, outputs, prepared.views)
+
+
+def comparable(value: Any) -> Any:
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+def test_a_room_has_the_name_by_which_it_is_found() -> None:
+    assert all(task.name == name for name, task in TASKS.items())
+
+
+def test_a_room_survives_json(prepared: Prepared, network: torch.nn.Module) -> None:
+    """All that makes an answer travels: the room that comes back answers the same, pixel for pixel."""
+    room = prepared.room
+    stored = comparable(room.to_json())
+    back = TASKS[room.name].from_json(stored)
+    assert comparable(back.to_json()) == stored and back.input == room.input
+    for sample in prepared.reading.samples[:9]:
+        for (ours, placed), (theirs, placed_too) in zip(room.views(sample), back.views(sample), strict=True):
+            assert np.array_equal(ours, theirs) and np.array_equal(placed.matrix, placed_too.matrix)
+    for ours, theirs in zip(all_answers(prepared, network), all_answers(prepared, network, back), strict=True):
+        assert ours.to_json() == theirs.to_json()
+    assert [p.shape for p in back.build().parameters()] == [p.shape for p in network.parameters()]
+
+
+def test_views_fit_the_network_and_their_placements_lead_back(prepared: Prepared) -> None:
+    channels, height, width = prepared.room.input
+    rng = np.random.default_rng(0)
+    for sample in prepared.reading.samples:
+        size = sample.pixels().shape[:2]
+        views = prepared.room.views(sample)
+        assert views
+        for view, placement in views:
+            assert view.shape == (height, width, channels) and view.dtype in (np.uint8, np.uint16)
+            assert (placement.source_size, placement.size) == (size, (height, width))
+            points = rng.uniform((0, 0), size[::-1], (20, 2))
+            assert placement.backward(placement.forward(points)) == pytest.approx(points, abs=1e-9)
+            corners = placement.forward(np.array([[0, 0], [size[1], size[0]]]))
+            assert (corners > -1e-9).all() and (corners <= np.array([width, height]) + 1e-9).all()
+
+
+def test_what_lies_at_a_point_lies_where_the_placement_says(prepared: Prepared) -> None:
+    """A bright patch in a dark picture is found around the place that `forward` gives for its middle."""
+    room = prepared.room
+    for size, (x, y) in (((40, 40), (10.0, 30.0)), ((52, 28), (21.0, 13.0)), ((26, 60), (45.0, 7.0))):
+        image = np.zeros((*size, 3), np.uint8)
+        image[int(y) - 4 : int(y) + 4, int(x) - 4 : int(x) + 4] = 255
+        for view, placement in room.views(Sample(image, 0, "patch")):
+            bright = np.argwhere(view[..., 0] > 127) + 0.5
+            assert bright.mean(0)[::-1] == pytest.approx(placement.forward(np.array([[x, y]]))[0], abs=0.75)
+
+
+def test_an_epoch_sees_every_sample_once(prepared: Prepared) -> None:
+    samples = prepared.part("train").samples
+    for epoch in range(3):
+        batches = prepared.room.order(samples, epoch, generator(0, epoch))
+        assert sorted(np.concatenate(batches).tolist()) == list(range(len(samples)))
+    again = prepared.room.order(samples, 2, generator(0, 2))
+    assert all(np.array_equal(one, two) for one, two in zip(batches, again, strict=True))
+    other = prepared.room.order(samples, 1, generator(0, 1))
+    assert not all(np.array_equal(one, two) for one, two in zip(batches, other, strict=True))
+
+
+def test_a_loss_has_a_total_that_reaches_every_parameter(prepared: Prepared, network: torch.nn.Module) -> None:
+    room, views = prepared.room, prepared.part("train")
+    chosen = np.arange(8)
+    draws = Draws(0, 0, chosen)
+    batch = room.augment(views.batch(chosen), draws, 0.0)
+    assert batch.images.shape == (8, *room.input) and batch.sources == tuple(views.samples[i].source for i in chosen)
+    turns = room.turns(network)
+    for turn, parameters in enumerate(turns):
+        losses = room.loss(network.train(), batch, turn, draws)
+        assert losses["total"].ndim == 0 and torch.isfinite(losses["total"])
+        losses["total"].backward()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for _, p in parameters)
+    named = [name for parameters in turns for name, _ in parameters]
+    assert len(named) == len(set(named)) and set(named) == {name for name, p in network.named_parameters() if p.requires_grad}
+
+
+def test_augmentation_depends_on_the_sample_and_not_on_its_batch(prepared: Prepared) -> None:
+    room, views = prepared.room, prepared.part("train")
+    whole = room.augment(views.batch(np.arange(8)), Draws(0, 0, np.arange(8)), 0.0).images
+    part = room.augment(views.batch(np.arange(5, 8)), Draws(0, 0, np.arange(5, 8)), 0.0).images
+    assert torch.allclose(whole[5:].float(), part.float(), atol=1e-3)
+    other = room.augment(views.batch(np.arange(8)), Draws(0, 1, np.arange(8)), 0.0).images
+    assert not torch.allclose(whole.float(), other.float(), atol=1.0)
+
+
+def test_one_answer_a_source_whatever_its_views(prepared: Prepared, network: torch.nn.Module) -> None:
+    answers = all_answers(prepared, network)
+    samples = prepared.reading.samples
+    assert [answer.source for answer in answers] == [sample.source for sample in samples]
+    assert [answer.size for answer in answers] == [sample.pixels().shape[:2] for sample in samples]
+
+
+def test_several_views_of_a_source_are_merged(prepared: Prepared, network: torch.nn.Module) -> None:
+    """Of a source with two views, the mean; its neighbours' answers stay as they are, and so do two views of one kind."""
+    room, batch = prepared.room, prepared.views.batch(np.arange(4))
+    with torch.inference_mode():
+        outputs = room.outputs(network.eval(), batch)
+    single = room.decode(outputs, batch)
+
+    def decoded(rows: list[int], sources: tuple[str, ...]) -> list[Prediction]:
+        placements: tuple[Placement, ...] = tuple(batch.placements[row] for row in rows)
+        return room.decode(outputs[rows], Batch(batch.images[rows], None, placements, sources))
+
+    twice = decoded([0, 1, 1, 2], ("a", "b", "b", "c"))
+    assert [answer.source for answer in twice] == ["a", "b", "c"]
+    for ours, theirs in zip(twice, single[:3], strict=True):
+        assert ours.size == theirs.size
+    if single[0].probabilities is not None:
+        for ours, theirs in zip(twice, single[:3], strict=True):
+            assert ours.probabilities == pytest.approx(theirs.probabilities, abs=1e-12)
+        mixed = decoded([0, 1, 3, 2], ("a", "b", "b", "c"))[1]
+        assert mixed.probabilities == pytest.approx((single[1].probabilities + single[3].probabilities) / 2, abs=1e-12)
+
+
+def test_a_metric_in_halves_is_the_metric(prepared: Prepared, network: torch.nn.Module) -> None:
+    room, answers = prepared.room, all_answers(prepared, network)
+    truths = [sample.truth for sample in prepared.reading.samples]
+    whole, one, two = room.metric(), room.metric(), room.metric()
+    whole.add(answers, truths)
+    two.add(answers[20:], truths[20:])
+    one.add(answers[:11], truths[:11])
+    one.add(answers[11:20], truths[11:20])
+    one.merge(two)
+    assert one.quick() == whole.quick() and "score" in whole.quick()
+    assert comparable(one.result()) == comparable(whole.result())
+    assert one.rows() == whole.rows() and [row["source"] for row in whole.rows()] == sorted(a.source for a in answers)
+    # Each picture counts once, however many processes evaluated it.
+    one.merge(two)
+    assert comparable(one.result()) == comparable(whole.result())
+
+
+def test_statistics_come_from_the_training_part_alone(prepared: Prepared, tmp_path: Path) -> None:
+    """Other pixels in validation and test change nothing of the room; other pixels in training do."""
+    name = prepared.room.name
+    rng = np.random.default_rng(9)
+
+    def changed(part: str, to: str) -> Task:
+        data = DATA[name](tmp_path / to)
+        splits = {row["source"]: row["part"] for row in prepared.split_rows()}
+        for source in [source for source, p in splits.items() if p in part]:
+            shape = np.asarray(Image.open(data / source)).shape
+            Image.fromarray(rng.integers(200, 256, shape, dtype=np.uint8)).save(data / source)
+        other = prepared_by(name, data)
+        assert {row["source"]: row["part"] for row in other.split_rows()} == splits
+        return other.room
+
+    before = comparable(prepared.room.to_json())
+    assert comparable(changed("validation test", "scored").to_json()) == before
+    assert comparable(changed("train", "trained").to_json()) != before
+    assert comparable(prepared.room.measured(prepared.part("train").pixels()).to_json()) == before
+
+
+def test_finishing_changes_no_answer_for_the_worse(prepared: Prepared, network: torch.nn.Module) -> None:
+    """What is fitted on validation does not harm the score there, and comes back as a new room."""
+    room, views = prepared.room, prepared.part("validation")
+    before = comparable(room.to_json())
+    outputs = evaluate.outputs(room, network, views, evaluate.SCORING, torch.device("cpu")) * 7
+    finished = room.finish(outputs, views.truths)
+    assert comparable(room.to_json()) == before
+    scores = []
+    for each in (room, finished):
+        metric = each.metric()
+        metric.add(evaluate.predictions(each, outputs, views), [sample.truth for sample in views.samples])
+        scores.append(metric.quick()["score"])
+    assert scores[1] >= scores[0] - 1e-9
+
+
+def test_baselines_answer_about_the_same_pictures(prepared: Prepared) -> None:
+    parts = {part: (prepared.part(part).pixels(), prepared.part(part).samples) for part in ("train", "validation", "test")}
+    for name, about, answers in prepared.room.baselines(parts, 0):
+        assert name and set(about) >= {"settings", "seconds"}
+        for part in ("validation", "test"):
+            assert [answer.source for answer in answers[part]] == [sample.source for sample in parts[part][1]]
+
+
+def test_the_sheet_of_errors(prepared: Prepared, network: torch.nn.Module) -> None:
+    samples, answers = prepared.reading.samples, all_answers(prepared, network)
+    sheet = prepared.room.draw(samples, answers)
+    assert sheet is not None and sheet.ndim == 3 and sheet.shape[2] == 3 and sheet.dtype == np.uint8
+
+
+def test_other_data_is_read_in_the_terms_of_the_room(prepared: Prepared) -> None:
+    same = prepared.room.relabelled(prepared.reading)
+    assert [sample.truth for sample in same.samples] == [sample.truth for sample in prepared.reading.samples]
+    if {"classes"} <= {f.name for f in fields(prepared.room)}:  # type: ignore[arg-type]
+        turned = replace(prepared.reading, classes=prepared.reading.classes[::-1])
+        other = prepared.room.relabelled(turned)
+        last = len(turned.classes) - 1
+        assert [sample.truth for sample in other.samples] == [last - sample.truth for sample in turned.samples]
