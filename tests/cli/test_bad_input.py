@@ -635,7 +635,8 @@ def test_weights_that_cannot_be_used(run: Path, trained: Any, cli: Cli) -> None:
     path.unlink()
     assert_refused(cli("predict", run, trained.data), 4, path, "is missing")
     tensors = load(good)
-    first = next(iter(tensors))
+    # A missing count of batches is no other network: PyTorch's older files have none.
+    first = min(key for key in tensors if key.endswith("weight"))
     path.write_bytes(save({key: value for key, value in tensors.items() if key != first}))
     assert_refused(cli("predict", run, trained.data), 4, path, "another network")
     path.write_bytes(save(tensors | {first: tensors[first] * float("nan")}))
