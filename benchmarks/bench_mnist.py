@@ -35,6 +35,8 @@ from side_by_side import views_of  # isort: skip
 NETWORK = "C16 P B R C16 B R C32 B P R C32 B R G L10"
 CLASSES = tuple("0123456789")
 ROUNDS, GOAL, PART = 3, 0.99, 12_500
+# A side that has not reached the goal by then is counted as if it had: in its favour.
+MOST = 25 * 50_000
 CPU = torch.device("cpu")
 
 
@@ -142,19 +144,17 @@ def main() -> None:
             clocks.append(Clock(side(train, validation, seed), min(took)))
         mine, theirs = clocks
         reached: dict[int, float] = {}
-        for _ in range(40):
+        while len(reached) < 2:
             for number, clock in enumerate(clocks):
                 if number not in reached:
                     clock.next()
-                    if clock.best >= GOAL:
+                    if clock.best >= GOAL or clock.seen >= MOST:
                         reached[number] = clock.seconds
-            if len(reached) == 2:
-                break
         speed.append((mine.seen / mine.seconds) / (theirs.seen / theirs.seconds))
         reach.append(reached[1] / reached[0])
         print(
             f"seed {seed}: {mine.seen / mine.seconds:,.0f} against {theirs.seen / theirs.seconds:,.0f} pictures a second; "
-            f"{GOAL:.0%} after {reached[0]:.1f} s against {reached[1]:.1f} s",
+            f"{GOAL:.0%} after {reached[0]:.1f} s against {reached[1]:.1f} s ({clocks[1].best:.2%})",
             flush=True,
         )
     print(f"MNIST throughput: ratio {statistics.median(speed):.2f}   wanted >= 1.8: {'yes' if statistics.median(speed) >= 1.8 else 'NO'}")
