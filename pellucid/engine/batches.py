@@ -69,8 +69,12 @@ class Views:
             torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2),
             self.truths[torch.from_numpy(owners)],
             tuple(map(self.placements.__getitem__, rows.tolist())),
-            tuple(self.samples[i].source for i in owners.tolist()),
+            tuple(map(self._sources.__getitem__, owners.tolist())),
         )
+
+    @cached_property
+    def _sources(self) -> tuple[str, ...]:
+        return tuple(sample.source for sample in self.samples)
 
     @cached_property
     def _single(self) -> bool:

@@ -104,7 +104,7 @@ def _backward(room: Task, state: State, batch: Batch, turn: int, draws: Draws, r
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UsageError(f"batch norm cannot measure {len(batch)} picture on a map of one pixel; set --batch to 2 or more") from None
-        (losses["total"] * share).backward()
+        (losses["total"] * share if share != 1 else losses["total"]).backward()
     return processes.sum_numbers({key: value.item() * share for key, value in losses.items()})
 
 

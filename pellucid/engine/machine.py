@@ -6,7 +6,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +78,8 @@ def threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def autocast(recipe: Recipe, where: torch.device) -> torch.autocast:
-    return torch.autocast(where.type, torch.bfloat16, enabled=recipe.precision == "bfloat16")
+def autocast(recipe: Recipe, where: torch.device) -> AbstractContextManager[object]:
+    return torch.autocast(where.type, torch.bfloat16) if recipe.precision == "bfloat16" else nullcontext()
 
 
 def place(network: nn.Module, where: torch.device, layout: torch.memory_format) -> nn.Module:

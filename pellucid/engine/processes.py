@@ -36,7 +36,7 @@ def joined(device: torch.device) -> Iterator[None]:
 
 def share(indices: np.ndarray) -> np.ndarray:
     """This process's part of a batch: as even as it goes, in order; may be empty."""
-    return np.array_split(indices, count())[rank()]
+    return np.array_split(indices, count())[rank()] if count() > 1 else indices
 
 
 def sum_gradients(parameters: Sequence[nn.Parameter]) -> None:
