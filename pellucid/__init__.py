@@ -19,16 +19,17 @@ if TYPE_CHECKING:
     from .engine.inspect import inspect
     from .engine.predict import predict
     from .engine.train import train
+    from .engine.weights import weights
 
 __version__ = "0.1.0"
 
 _ERRORS = ("DataError", "MachineError", "ModelError", "NonFiniteLoss", "PellucidError", "UsageError")
-_PLACES = {verb: f".engine.{verb}" for verb in ("check", "evaluate", "inspect", "predict", "train")} | dict.fromkeys(
+_PLACES = {verb: f".engine.{verb}" for verb in ("check", "evaluate", "inspect", "predict", "train", "weights")} | dict.fromkeys(
     _ERRORS, ".core.errors"
 )
 
 __all__ = ["DataError", "MachineError", "ModelError", "NonFiniteLoss", "PellucidError", "UsageError"]
-__all__ += ["check", "evaluate", "inspect", "predict", "train"]
+__all__ += ["check", "evaluate", "inspect", "predict", "train", "weights"]
 
 
 def __dir__() -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from ..core.errors import INTERRUPTED, MachineError, PellucidError
-from . import check, evaluate, inspect, predict, train
+from . import check, evaluate, inspect, predict, train, weights
 
 app = typer.Typer(
     name="pellucid",
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (check, train, evaluate, predict, inspect):
+for verb in (check, train, evaluate, predict, inspect, weights):
     app.command(name=verb.__name__.rsplit(".", 1)[1])(verb.command)
 
 

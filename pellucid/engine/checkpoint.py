@@ -13,8 +13,10 @@ from torch import nn
 
 from ..core.errors import ModelError
 from ..core.files import write_bytes, write_json
+from ..models.weights import CATALOGUE
 from ..tasks import TASKS
 from ..tasks.task import Task
+from .say import Say
 
 FORMAT = 1
 LICENCE = "the owner of the training data decides; Pellucid itself is Apache-2.0"
@@ -89,15 +91,19 @@ def save_model(folder: Path, room: Task, network: nn.Module, facts: Mapping[str,
 
 
 def load_model(path: Path) -> tuple[Task, nn.Module, dict[str, Any]]:
-    """The room, the network in evaluation mode, and what `model.json` says, from a run folder or its `model/`.
+    """The room, the network in evaluation mode, and what `model.json` says, from a run folder, its `model/`, or published weights by name.
 
     Raises ModelError: not a model, truncated, from a newer version, weights that do not fit.
     """
+    if str(path) in CATALOGUE and not path.exists():
+        from . import pretrained
+
+        return pretrained.published_model(str(path), Say())
     folder = path / "model" if (path / "model").is_dir() else path
     description = folder / "model.json"
     if not description.is_file():
         unfinished = " (this run is unfinished: `pellucid train --resume` finishes it)" if (path / "recipe.toml").exists() else ""
-        raise ModelError(f"{path}: no trained model here; give a run folder or its model/ folder{unfinished}")
+        raise ModelError(f"{path}: no trained model here; give a run folder, its model/ or a name of `pellucid weights list`{unfinished}")
     try:
         about = json.loads(description.read_text(encoding="utf-8"))
         version, task, stored = int(about["format"]), str(about["task"]), about["room"]

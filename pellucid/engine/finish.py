@@ -12,7 +12,7 @@ import torch
 from ..core.files import write_json, write_text
 from ..core.types import Prediction
 from ..tasks.task import Metric, Task
-from . import checkpoint, machine, processes, report, runs
+from . import checkpoint, machine, pretrained, processes, report, runs
 from .batches import Views
 from .checkpoint import State
 from .evaluate import SCORING, outputs, predictions
@@ -56,7 +56,7 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
         "baselines": rivals,
         "against_best_baseline": against,
     }
-    checkpoint.save_model(folder / "model", room, network, {"name": folder.name, "test": evidence["test"]})
+    checkpoint.save_model(folder / "model", room, network, {"name": folder.name, "test": evidence["test"], **pretrained.credit(recipe)})
     write_text(folder / "predictions.csv", runs.table(metrics["test"].rows()))
     if (errors := room.draw(test.samples, answers["test"])) is not None:
         runs.write_picture(folder / "samples" / "errors.png", errors)

@@ -16,9 +16,10 @@ from ..core.formats import Reading
 from ..core.formats.reading import check_classes
 from ..core.images import Header
 from ..core.splits import Splits, duplicates, split
+from ..models.weights import Preprocessing
 from ..tasks import TASKS
 from ..tasks.task import Task
-from . import batches, runs
+from . import batches, pretrained, runs
 from .batches import Bad, Views
 from .recipe import Recipe
 from .say import Say
@@ -47,10 +48,11 @@ class Prepared:
         return [{"source": sample.source, "part": part_of[i], "hash": self.hashes[i]} for i, sample in enumerate(self.reading.samples)]
 
 
-def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False) -> Prepared:
+def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False, given: Preprocessing | None = None) -> Prepared:
     """Raises DataError for data that cannot be used, UsageError for settings that do not fit it.
 
-    any_bad: go on without the pictures that cannot be read, however many, and only list them.
+    any_bad: go on without the pictures that cannot be read, however many, and only list them. given: what weights to begin with expect
+    of a picture, instead of what is measured.
     """
     task = room_of(recipe)
     reading = task.read(data)
@@ -62,7 +64,7 @@ def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False) -
         raise DataError(f"{data}: none of the {len(heads)} pictures can be read: {unread[0][1]}")
     reading = without(reading, {source for source, _ in unread})
     recipe = recipe.completed(task.propose(recipe.settings(), reading, found)).completed({"task": task.name})
-    room = task.open(recipe.settings(), reading, found)
+    room = pretrained.expecting(task.open(recipe.settings(), reading, found), given)
     room.build()  # an unknown model, or one that does not fit these pictures, is refused before the long part
     views, marks, undecoded = batches.load(reading.samples, room, runs.RUNS, say)
     if not any_bad:
@@ -70,9 +72,9 @@ def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False) -
     reading = without(reading, {source for source, _ in undecoded})
     copies = duplicates(marks)
     splits = split_of(reading, copies, recipe.seed)
-    room = room.measured(views.part(splits.train).pixels())
+    room = pretrained.expecting(room.measured(views.part(splits.train).pixels()), given)
     hashes = tuple(mark.exact.hex() for mark in marks)
-    facts = describe(data, reading, found, splits, unread + undecoded, copies, hashes)
+    facts = describe(data, reading, found, splits, unread + undecoded, copies, hashes) | pretrained.kept(given)
     return Prepared(reading, recipe, room, views, splits, facts, hashes)
 
 

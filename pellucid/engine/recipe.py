@@ -27,6 +27,7 @@ class Recipe:
 
     task: str | None = _setting(None, "What is asked of a picture; inferred from the data.")
     model: str | None = _setting(None, 'A name ("resnet18") or a notation ("C16 B R P G L10").')
+    weights: str | None = _setting(None, "Begin with these: a name of `pellucid weights list`, or a .safetensors or .pth file.")
     size: tuple[int, int] | None = _setting(None, "Height and width that pictures are fitted to: 64 or 48x96.", 1, 8192)
     epochs: int | None = _setting(None, "Times that every training picture is seen.", 1)
     batch: int | None = _setting(None, "Pictures a step, over all processes.", 1)

@@ -23,7 +23,7 @@ from ..core.errors import INTERRUPTED, DataError, ModelError, NonFiniteLoss, Pel
 from ..core.files import write_text
 from ..core.rng import Draws, generator
 from ..tasks.task import Task
-from . import checkpoint, finish, machine, processes, runs
+from . import checkpoint, finish, machine, pretrained, processes, runs
 from . import recipe as recipes
 from .batches import Views
 from .checkpoint import State
@@ -89,7 +89,7 @@ def train(
         prepared = replace(prepared, recipe=_settled(prepared, network, where))
         folder = _folder(prepared, folder, data, name, network, say)
         with machine.threads(prepared.recipe.threads):
-            state = _state(prepared, network, where, folder)
+            state = _state(prepared, network, where, folder, say)
             reading = time.perf_counter() - started
             try:
                 _learn(prepared, state, where, folder, say)
@@ -121,13 +121,14 @@ def _resuming(folder: Path) -> str:
 def _prepared(data: str | Path, recipe: Recipe, folder: Path | None, say: Say) -> Prepared:
     """The data, which for a resumed run must be what it was."""
     if folder is None:
-        return prepare(data, recipe, say)
+        recipe, given = pretrained.chosen(recipe)
+        return prepare(data, recipe, say, given=given)
     before = runs.read_json(folder / "data.json")
     if not isinstance(before, dict) or "fingerprint" not in before:
         raise ModelError(f"{folder / 'data.json'}: damaged (no fingerprint); start a new run")
     changed = DataError(f"{data}: has changed since {folder} was begun, so it cannot be resumed exactly; start a new run")
     try:
-        prepared = prepare(data, recipe, say)
+        prepared = prepare(data, recipe, say, given=pretrained.stored(before.get("preprocessing"), folder / "data.json"))
     except UsageError:  # settings that fitted the data do so no longer
         raise changed from None
     if before["fingerprint"] != prepared.facts["fingerprint"]:
@@ -157,9 +158,10 @@ def _settled(prepared: Prepared, network: nn.Module, where: torch.device) -> Rec
 
 
 def _default_lr(recipe: Recipe) -> float:
-    """For batches of about 32; large batches bear a little more."""
+    """For batches of about 32; large batches bear a little more; weights that others trained are to be changed, not lost."""
     assert recipe.batch is not None
-    return {"adamw": 3e-3 if recipe.batch < 64 else 5e-3, "adam": 2e-3}.get(recipe.optimizer, 0.05)
+    fresh = {"adamw": 3e-3 if recipe.batch < 64 else 5e-3, "adam": 2e-3}.get(recipe.optimizer, 0.05)
+    return fresh if recipe.weights is None else round(fresh / 10, 6)
 
 
 def _trial(prepared: Prepared, recipe: Recipe, where: torch.device) -> int:
@@ -222,11 +224,14 @@ def _draw_batch(prepared: Prepared, folder: Path) -> None:
     runs.write_picture(folder / "samples" / "batch.png", sheet([to_rgb8(picture) for picture in pictures], titles, columns=8))
 
 
-def _state(prepared: Prepared, network: nn.Module, where: torch.device, folder: Path) -> State:
+def _state(prepared: Prepared, network: nn.Module, where: torch.device, folder: Path, say: Say) -> State:
     state = _fresh(prepared.room, network, prepared.recipe, where)
     saved = folder / "checkpoint.safetensors"
     if saved.exists():
         checkpoint.load_state(saved, state)
+    elif prepared.recipe.weights is not None:
+        pretrained.begin(network, prepared.room, prepared.recipe, prepared.part("train"), where, say)
+        _save(folder, state)  # from here on the run does not need the weights' file
     return state
 
 

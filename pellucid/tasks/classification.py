@@ -167,14 +167,25 @@ class Classification(Task):
         return mean, 1 / std
 
     def loss(self, network: nn.Module, batch: Batch, turn: int, rng: Draws) -> dict[str, torch.Tensor]:
-        """`loss` is the cross-entropy without smoothing: the one that validation reports, so that both fit in one plot."""
-        logits = self.outputs(network, batch)
-        total = F.cross_entropy(logits, batch.truths, label_smoothing=self.label_smoothing)
+        """`loss` is the cross-entropy without smoothing: the one that validation reports, so that both fit in one plot.
+
+        Auxiliary classifiers, where the network has any, count in `total` alone.
+        """
+        logits, auxiliary = self._training_outputs(network, batch)
+        main, *beside = (F.cross_entropy(each, batch.truths, label_smoothing=self.label_smoothing) for each in (logits, *auxiliary))
         return {
-            "total": total,
-            "loss": F.cross_entropy(logits.detach(), batch.truths) if self.label_smoothing else total.detach(),
+            "total": main + getattr(network, "auxiliary_weight", 0.0) * torch.stack(beside).sum() if beside else main,
+            "loss": F.cross_entropy(logits.detach(), batch.truths) if self.label_smoothing else main.detach(),
             "accuracy": (logits.detach().argmax(1) == batch.truths).float().mean(),
         }
+
+    def _training_outputs(self, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """The logits, and those of auxiliary classifiers where the network has any (see `models`)."""
+        with_auxiliary = getattr(network, "with_auxiliary", None)
+        if with_auxiliary is None:
+            return self.outputs(network, batch), ()
+        logits, auxiliary = with_auxiliary(self.normalised(batch.images))
+        return logits.float(), tuple(each.float() for each in auxiliary)
 
     # --- answers ----------------------------------------------------------------------------------------------------------------
 

@@ -76,7 +76,9 @@ def check_seed_and_file(name: str, network: nn.Module, logits: torch.Tensor, x: 
 
 
 def check_gradient(network: nn.Module, x: torch.Tensor) -> None:
-    nn.functional.cross_entropy(network(x), torch.tensor([0, 6])).backward()
+    logits, auxiliary = network.with_auxiliary(x) if hasattr(network, "with_auxiliary") else (network(x), ())
+    assert all(each.shape == logits.shape for each in auxiliary)
+    sum(nn.functional.cross_entropy(each, torch.tensor([0, 6])) for each in (logits, *auxiliary)).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, f"{name} is not reached by the gradient"
         assert parameter.grad.isfinite().all(), name

@@ -46,6 +46,12 @@ def parameters(text: str, channels: int, *size: int) -> int:
         ("C8d2p2 G", 4, (9, 9), (8, 9, 9)),
         ("U G", 2, (3, 5), (2, 6, 10)),
         ("V32 G", 2, (3, 5), (32, 6, 10)),
+        ("V32k3 G", 2, (2, 5), (32, 5, 11)),
+        ("V32k3s1p1 G", 2, (3, 5), (32, 3, 5)),
+        ("V32p1k4s2 G", 2, (3, 5), (32, 6, 10)),
+        ("V1s3k1 G", 2, (3, 5), (1, 7, 13)),
+        ("1D: V8k3s2p1 G", 2, (4,), (8, 7)),
+        ("3D: V8k3s2p1 G", 2, (2, 3, 4), (8, 3, 5, 7)),
         ("1D: C8s2 P G", 2, (16,), (8, 4)),
         ("C64k5 G", 1, (8, 8), (64, 6, 6)),
     ],
@@ -62,6 +68,19 @@ def test_values_of_pooling_upsampling_and_averages() -> None:
     small = torch.tensor([[1.0, 2], [3, 4]])[None, None]
     up = build("U G", 1, (2, 2)).features(small)[-1][0, 0]
     assert up.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+
+
+def test_a_transposed_convolution_gives_what_its_convolution_takes() -> None:
+    """⟨conv(x), y⟩ = ⟨x, transposed(y)⟩ with the same kernel: that is what transposed means."""
+    transposed, convolution = build("V2k3s2p1 G", 5, (4, 6)), build("C5k3s2p1 G", 2, (7, 11))
+    weights = next(convolution.parameters())
+    with torch.no_grad():
+        for network in (transposed, convolution):
+            list(network.parameters())[1].zero_()
+        next(transposed.parameters()).copy_(weights)
+        x, y = torch.randn(1, 2, 7, 11), torch.randn(1, 5, 4, 6)
+        ours = (x * transposed.features(y)[-1]).sum()
+        torch.testing.assert_close(ours, (convolution.features(x)[-1] * y).sum(), atol=1e-4, rtol=1e-4)
 
 
 def test_local_response_norm_is_that_of_alexnet() -> None:
@@ -290,6 +309,10 @@ def test_is_notation() -> None:
         ("C8k40p0 L10", "a window of 40 does not fit on 32×32"),
         ("C8k5d9 L10", "a window of 37 does not fit on 32×32 with padding 1"),
         ("P2p2 L10", "at most half its kernel, 1"),
+        ("V3d2 L10", 'token 1 "V3d2" (column 1): unknown option d; V takes k s p'),
+        ("V3s0 L10", "option s needs one number of at least 1"),
+        ("V3k L10", "option k needs one number of at least 1"),
+        ("C4 V3p32 L10", 'token 2 "V3p32" (column 4): a padding of 32 cuts off all that comes of 32×32: nothing is left'),
         ("C16g2 L10", 'token 1 "C16g2" (column 1): 2 groups do not divide'),
         ("C16 C9g2 L10", 'token 2 "C9g2" (column 5): 2 groups do not divide'),
         ("C6 X2 L10", "6 maps cannot be shared out over 2×2 pixels"),
@@ -330,7 +353,8 @@ def layers() -> st.SearchStrategy[str]:
     number, small = st.integers(1, 6), st.integers(1, 3)
     convolution = st.builds("C{}k{}s{}p{}d{}".format, number, small, small, st.integers(0, 2), st.integers(1, 2))
     pool = st.builds("{}{}s{}p{}".format, st.sampled_from("PA"), small, small, st.integers(0, 1))
-    return convolution | pool | st.sampled_from(["B", "N", "R", "T", "S", "D", "U", "V3", "D.2"])
+    transposed = st.builds("V{}k{}s{}p{}".format, number, small, small, st.integers(0, 3))
+    return convolution | pool | transposed | st.sampled_from(["B", "N", "R", "T", "S", "D", "U", "V3", "D.2"])
 
 
 def groups(inside: st.SearchStrategy[str]) -> st.SearchStrategy[str]:

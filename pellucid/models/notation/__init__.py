@@ -11,7 +11,9 @@ Tokens in order, separated by spaces; letters are capitals, options lower case, 
   G          global average pool: maps to a vector
   D          dropout 0.5; D.3
   L10        dense, 10 units; flattens what comes
-  U  V32  X2 nearest upsampling ×2; transposed convolution 2×2, stride 2, 32 maps; pixel shuffle ×2 (2-D only)
+  U  X2      nearest upsampling ×2; pixel shuffle ×2 (2-D only)
+  V32        transposed convolution, 32 maps: kernel 2, stride 2, padding 0, with bias. V32k3s2p1 sets them; the padding is cut
+             off the result, so a side of n becomes (n − 1)·s + k − 2p
   [ … ]      residual: the sum of what is inside and its input; where shapes differ the input is projected first, by a 1×1
              convolution with bias and the inside's stride (a dense layer for vectors)
   { … | … }  branches, stacked along channels; an empty branch is the identity

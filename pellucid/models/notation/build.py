@@ -213,8 +213,12 @@ def _upsampling(layer: Layer, shape: Shape) -> Built:
 
 
 def _transposed(layer: Layer, shape: Shape) -> Built:
-    maps = int(layer.number or 0)
-    return Built([_nd("ConvTranspose", shape)(shape[0], maps, 2, 2)], (maps, *(2 * side for side in shape[1:])), Fraction(1, 2))
+    """Sides (n − 1)·s + k − 2p: here the padding is what is cut off the result, as in PyTorch and ONNX."""
+    maps, kernel, stride, padding = int(layer.number or 0), layer["k"], layer["s"], layer["p"]
+    sides = [(side - 1) * stride + kernel - 2 * padding for side in shape[1:]]
+    if min(sides) < 1:
+        raise layer.token.error(f"a padding of {padding} cuts off all that comes of {_by(shape[1:])}: nothing is left")
+    return Built([_nd("ConvTranspose", shape)(shape[0], maps, kernel, stride, padding)], (maps, *sides), Fraction(1, stride))
 
 
 def _pixel_shuffle(layer: Layer, shape: Shape) -> Built:

@@ -45,7 +45,7 @@ class Group:
 Item = Layer | Group
 
 NUMBER_NEEDED, LETTERS = "CLVX", "CBNRTSPAGDLUVX"
-OPTIONS = {"C": "kspdg", "P": "sp", "A": "sp"}
+OPTIONS = {"C": "kspdg", "P": "sp", "A": "sp", "V": "ksp"}
 CLOSES = {"]": "[", "}": "{", ")": "("}
 MOST_REPEATED = 10_000
 
@@ -164,4 +164,6 @@ def _defaults(letter: str, number: str) -> dict[str, int]:
         return {"k": 3, "s": 1, "p": 1, "d": 1, "g": 1}
     if letter in "PA":
         return {"s": int(number or 2), "p": 0}
+    if letter == "V":
+        return {"k": 2, "s": 2, "p": 0}
     return {}

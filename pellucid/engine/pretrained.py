@@ -1,0 +1,205 @@
+"""Weights that others trained: asked as they are, or as the beginning of a training."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..core.errors import ModelError, UsageError, did_you_mean
+from ..models import weights as published
+from ..models.weights import CATALOGUE, Preprocessing
+from ..tasks import TASKS
+from ..tasks.task import Task
+from . import processes, runs
+from .batches import Views
+from .recipe import Recipe
+from .say import Say
+
+Room = TypeVar("Room", bound=Task)
+Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+
+# Fewer than from scratch: most of what is to be learnt is there.
+EPOCHS = 10
+# Pictures from which the statistics of folded norms are measured: the deepest map of a 224×224 picture still has 49 places.
+MEASURED = 128
+# Folded norms that were stored as float16 are off by the rounding of variance 1 - ε.
+ROUNDING = 1e-3
+
+
+# --- asked as they are ------------------------------------------------------------------------------------------------------------
+
+
+def published_model(name: str, say: Say) -> tuple[Task, nn.Module, dict[str, Any]]:
+    """Room, network in evaluation mode, and what is to be known of published weights. Raises what `models.weights.get` raises."""
+    entry = published.entry_of(name)
+    stored = published.tensors(name)
+    classes = published.labels(entry.classes)
+    say.line(_licence(name))
+    if classes is None:
+        say.line(f"{name}: answers are numbers of classes, because {published.IMAGENET_FILE} lies neither in the mirror nor in the cache")
+        classes = tuple(map(str, range(1000)))
+    about = asdict(entry.preprocessing) | {"classes": classes, "channels": len(entry.preprocessing.mean), "model": entry.model}
+    room = TASKS["classification"].from_json(about)
+    network = room.build()
+    published.fill(network, stored, name)
+    return room, network.eval(), {"name": name, "licence": entry.licence}
+
+
+def _licence(name: str) -> str:
+    entry = CATALOGUE[name]
+    return f"weights {name}: licence {entry.licence}; commercial use {entry.commercial}"
+
+
+# --- as a beginning ---------------------------------------------------------------------------------------------------------------
+
+
+def chosen(recipe: Recipe) -> tuple[Recipe, Preprocessing | None]:
+    """The recipe with the model, size and epochs that its weights suggest, and their preprocessing where they say it.
+
+    Gets published weights, so that what is wrong with them is told first. Raises UsageError for weights that are not there or of another
+    model, and what `models.weights.get` raises.
+    """
+    if recipe.weights is None:
+        return recipe, None
+    if recipe.weights in CATALOGUE:
+        entry = CATALOGUE[recipe.weights]
+        if recipe.model not in (None, entry.model):
+            raise UsageError(f"weights {entry.name} are of {entry.model}, not of {recipe.model}; leave out the model")
+        # One process fetches; the others find it in the cache.
+        processes.same(str(published.get(entry.name)) if processes.rank() == 0 else None)
+        return recipe.completed({"model": entry.model, "size": entry.preprocessing.size, "epochs": EPOCHS}), entry.preprocessing
+    path = Path(recipe.weights)
+    if not path.is_file():
+        raise UsageError(f"weights: no such file and no published weights: {path}; {did_you_mean(str(path), CATALOGUE)}")
+    model, given = _own_model(path)
+    recipe = replace(recipe, weights=str(path.absolute()))
+    return recipe.completed({"model": model, "size": given and given.size, "epochs": EPOCHS}), given
+
+
+def _own_model(path: Path) -> tuple[str | None, Preprocessing | None]:
+    """Model and preprocessing of weights that Pellucid saved: they stand in the `model.json` beside them."""
+    beside = path.parent / "model.json"
+    if path.name != "weights.safetensors" or not beside.is_file():
+        return None, None
+    about = runs.read_json(beside)
+    room = about.get("room") if isinstance(about, dict) else None
+    given = stored(room or {}, beside)
+    return str(room["model"]) if room and "model" in room else None, given
+
+
+def stored(found: Any, path: Path) -> Preprocessing | None:
+    """The preprocessing that `path` keeps: a run's `data.json`, so that resuming it does not need the weights' file, or a `model.json`."""
+    if found is None:
+        return None
+    try:
+        return Preprocessing(*(tuple(found[field.name]) for field in fields(Preprocessing)))
+    except (KeyError, TypeError) as error:
+        raise ModelError(
+            f"{path}: does not say how the weights want their pictures ({error}); copy it again from where it was whole"
+        ) from None
+
+
+def kept(given: Preprocessing | None) -> dict[str, Any]:
+    """What `data.json` keeps of it."""
+    return {} if given is None else {"preprocessing": asdict(given)}
+
+
+def expecting(room: Room, given: Preprocessing | None) -> Room:
+    """The room with the channels, mean and deviation that the weights were trained with. Raises UsageError for a room without any."""
+    if given is None:
+        return room
+    if not is_dataclass(room) or not {"channels", "mean", "std"} <= {field.name for field in fields(room)}:
+        raise UsageError(f"weights: the task {room.name} does not take weights of a classification network; leave out the weights")
+    return replace(room, channels=len(given.mean), mean=given.mean, std=given.std)
+
+
+def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: torch.device, say: Say) -> None:
+    """Puts the recipe's weights into the network, all but a last layer for other classes, and unfolds its norms where they are folded."""
+    assert recipe.weights is not None
+    name = recipe.weights
+    if name in CATALOGUE:
+        weights = published.tensors(name)
+        say.line(_licence(name))
+    else:
+        weights = published.read(Path(name))
+    fresh = published.fill(network, weights, name, other_classes=True)
+    last = f"; the last layer starts fresh ({', '.join(fresh)})" if fresh else ""
+    say.line(f"{name}: {len(weights) - len(fresh)} tensors taken over{last}")
+    if folded(network):
+        count = unfold(network, room, views, where)
+        say.line(f"{name}: batch norms were folded into the layers before them; unfolded by the statistics of {count} training pictures")
+
+
+def credit(recipe: Recipe) -> dict[str, Any]:
+    """What a model that was trained from these weights says of them."""
+    if recipe.weights is None:
+        return {}
+    entry = CATALOGUE.get(recipe.weights)
+    if entry is None:
+        return {"weights": Path(recipe.weights).name}
+    return {"weights": entry.name, "licence_of_weights": f"{entry.licence}; commercial use {entry.commercial}"}
+
+
+# --- folded norms -----------------------------------------------------------------------------------------------------------------
+
+
+def norms(network: nn.Module) -> list[Norm]:
+    return [layer for layer in network.modules() if isinstance(layer, Norm)]
+
+
+def folded(network: nn.Module) -> bool:
+    """Whether every batch norm only adds its bias: weight 1, mean 0, variance 1 - ε, as they are left when folded into convolutions."""
+
+    def all_near(values: Tensor | None, aim: float) -> bool:
+        return values is not None and bool(((values - aim).abs() <= ROUNDING).all())
+
+    found = norms(network)
+    return bool(found) and all(
+        all_near(norm.weight, 1) and all_near(norm.running_mean, 0) and all_near(norm.running_var, 1 - norm.eps) for norm in found
+    )
+
+
+def unfold(network: nn.Module, room: Task, views: Views, where: torch.device) -> int:
+    """Gives each batch norm the mean μ and variance σ² of its own input, and a scale and bias that undo them.
+
+    In evaluation s·(x - m) + b becomes w·(x - μ)/√(σ² + ε) + b′ with w = s·√(σ² + ε) and b′ = b + s·(μ - m): the same function. In
+    training a batch's statistics are now near the running ones; a folded norm would scale what was never meant to be scaled. As no
+    output changes, one pass measures all norms. Returns the number of pictures measured.
+    """
+    rows = np.unique(np.linspace(0, len(views) - 1, min(MEASURED, len(views))).astype(np.int64))
+    network.eval()
+    with torch.no_grad():
+        for norm, (mean, variance) in _inputs_of_norms(network, room, views, rows, where).items():
+            assert norm.running_mean is not None and norm.running_var is not None
+            scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
+            norm.bias.add_(scale * (mean - norm.running_mean))
+            norm.weight.copy_(scale * torch.sqrt(variance + norm.eps))
+            norm.running_mean.copy_(mean)
+            norm.running_var.copy_(variance)
+    return len(rows)
+
+
+def _inputs_of_norms(
+    network: nn.Module, room: Task, views: Views, rows: np.ndarray, where: torch.device
+) -> dict[Norm, tuple[Tensor, Tensor]]:
+    """Mean and variance of each channel of what comes into each norm that is run, over these pictures as evaluation sees them."""
+    sums: dict[Norm, Tensor] = {}
+
+    def look(norm: Any, inputs: tuple[Tensor]) -> None:
+        x = inputs[0].transpose(0, 1).flatten(1)
+        variance, mean = (value.double() for value in torch.var_mean(x, 1, correction=0))
+        sums[norm] = sums.get(norm, 0) + x.shape[1] * torch.stack([torch.ones_like(mean), mean, variance + mean**2])
+
+    watches = [norm.register_forward_pre_hook(look) for norm in norms(network)]
+    try:
+        for few in np.array_split(rows, -(-len(rows) // 16)):
+            room.outputs(network, views.batch(few).to(where))
+    finally:
+        for watch in watches:
+            watch.remove()
+    return {norm: (total / count, (squares / count - (total / count) ** 2).clamp(min=0)) for norm, (count, total, squares) in sums.items()}

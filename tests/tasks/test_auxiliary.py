@@ -1,0 +1,107 @@
+"""Auxiliary classifiers count in the loss of training and nowhere else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pellucid.core.rng import Draws
+from pellucid.core.types import Batch, Placement
+from pellucid.models import MODELS
+from pellucid.models.googlenet import AuxiliaryHead
+from pellucid.tasks.classification import Classification
+
+ROOM = Classification(classes=("a", "b", "c"), size=(32, 32), channels=1, mean=(0.5,), std=(0.25,), model="googlenet", bits=8)
+DRAWS = Draws(0, 0, np.arange(4))
+
+
+@pytest.fixture
+def batch() -> Batch:
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8)
+    return Batch(images, torch.tensor([0, 1, 2, 0]), (Placement(np.eye(3)[:2], (32, 32), (32, 32)),) * 4, ("x",) * 4)
+
+
+class Answering(nn.Module):
+    """Always the same logits, main and auxiliary."""
+
+    auxiliary_weight = 0.3
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.main, self.first, self.second = (nn.Parameter(torch.randn(4, 3)) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main
+
+    def with_auxiliary(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        return self.main, (self.first, self.second)
+
+
+class AnsweringAlone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.main = Answering().main
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_total_is_the_main_loss_and_the_weight_times_the_sum_of_the_others(batch: Batch, smoothing: float) -> None:
+    network, room = Answering(), replace(ROOM, label_smoothing=smoothing)
+    losses = room.loss(network, batch, 0, DRAWS)
+    main, first, second = (
+        F.cross_entropy(each, batch.truths, label_smoothing=smoothing) for each in (network.main, network.first, network.second)
+    )
+    torch.testing.assert_close(losses["total"], main + 0.3 * (first + second))
+    alone = room.loss(AnsweringAlone(), batch, 0, DRAWS)
+    torch.testing.assert_close(alone["total"], main)
+    assert losses["loss"] == alone["loss"]
+    assert losses["accuracy"] == alone["accuracy"]
+    assert not losses["loss"].requires_grad
+
+
+def test_googlenets_auxiliary_heads_learn_and_evaluation_leaves_them_out(batch: Batch) -> None:
+    torch.manual_seed(0)
+    network = ROOM.build().train()
+    heads = [layer for layer in network.modules() if isinstance(layer, AuxiliaryHead)]
+    asked: list[nn.Module] = []
+    for head in heads:
+        head.register_forward_hook(lambda layer, *_: asked.append(layer))
+    losses = ROOM.loss(network, batch, 0, DRAWS)
+    assert asked == heads
+    assert len(heads) == 2
+    losses["total"].backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for head in heads for p in head.parameters())
+    assert losses["total"] > losses["loss"]
+    with torch.no_grad():
+        before = ROOM.outputs(network.eval(), batch)
+        for head in heads:
+            for parameter in head.parameters():
+                parameter.fill_(torch.nan)
+        assert torch.equal(ROOM.outputs(network, batch), before)
+    assert asked == heads
+
+
+def test_auxiliary_heads_bring_gradient_to_the_early_layers_alone(batch: Batch) -> None:
+    torch.manual_seed(0)
+    network = ROOM.build().train()
+    _, auxiliary = network.with_auxiliary(ROOM.normalised(batch.images))
+    sum(each.sum() for each in auxiliary).backward()
+    assert network.conv1.conv.weight.grad.abs().max() > 0
+    assert network.inception4d.branch1.conv.weight.grad.abs().max() > 0
+    assert network.inception4e.branch1.conv.weight.grad is None
+
+
+def test_without_auxiliary_heads_the_total_is_the_main_loss(batch: Batch) -> None:
+    torch.manual_seed(0)
+    network = MODELS["googlenet"](classes=3, channels=1, auxiliary=False).train()
+    losses = ROOM.loss(network, batch, 0, DRAWS)
+    assert losses["total"].detach() == losses["loss"]
