@@ -20,10 +20,10 @@ from collections.abc import Callable
 from torch import nn
 
 from ..core.errors import UsageError, did_you_mean
-from .densenet import densenet121, densenet161, densenet169, densenet201
-from .googlenet import googlenet, googlenet_2014
 from .alexnet import AlexNet, AlexNetOf2012
 from .cifar_resnet import resnet20, resnet32, resnet44, resnet56
+from .densenet import densenet121, densenet161, densenet169, densenet201
+from .googlenet import googlenet, googlenet_2014
 from .lenet import LeNet5, LeNet5Of1998
 from .mlp import MLP
 from .mobilenet import mobilenet_v2, mobilenet_v2_same
