@@ -125,7 +125,8 @@ class _Recorder(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
-        values = tensors_of(result)
+        # An assignment gives nothing back: what it makes is the tensor that was assigned to.
+        values = tensors_of(args[0] if func is Tensor.__setitem__ else result)
         taken = [value for value in tensors_of([args, kwargs or {}]) if id(value) in self.known]
         if values and taken:
             inputs = tuple(dict.fromkeys(self.known[id(value)] for value in taken))
