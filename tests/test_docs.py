@@ -12,6 +12,7 @@ import typer
 
 import pellucid
 from pellucid.cli import app
+from pellucid.models import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
@@ -52,6 +53,24 @@ def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), {})
     assert "value" in capsys.readouterr().out
+
+
+TABLE = re.findall(
+    r"^\| `(\w+)` \| .*? \| ([\d×]+) → (\d+) \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$",
+    (ROOT / "docs" / "networks.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+
+
+def test_the_table_names_every_network() -> None:
+    assert [row[0] for row in TABLE] == list(MODELS)
+
+
+@pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
+def test_the_table_of_networks_is_true(row: tuple[str, ...]) -> None:
+    name, shape, classes, parameters, macs, depth = row
+    account = pellucid.inspect(name, input=shape, classes=int(classes))
+    assert (f"{account.parameters:,}", f"{account.macs:,}", str(account.depth)) == (parameters, macs, depth)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
