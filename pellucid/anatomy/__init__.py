@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .blank import blank
 from .measure import Anatomy, Row, describe
+from .memory import Memory, memory
 
-__all__ = ["Anatomy", "Row", "describe"]
+__all__ = ["Anatomy", "Memory", "Row", "blank", "describe", "memory"]

@@ -1,32 +1,96 @@
-"""`pellucid inspect`: a network accounts for itself before it runs."""
+"""`pellucid inspect`: a network accounts for itself before it runs, alone or held against the data that it is meant for."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+import torch
+from torch import nn
 
 from .. import anatomy, models
 from ..anatomy import Anatomy
+from ..anatomy.gradcheck import GradientCheck, check
 from ..core.errors import UsageError
-from . import checkpoint
+from . import checkpoint, inspect_code, inspect_data
+from .say import Say
 
 
-def inspect(network: str | Path, *, input: str | None = None, classes: int | None = None) -> Anatomy:
-    """Shapes, parameters, activations and multiplications of each layer, without weights or memory.
+def inspect(
+    network: str | Path,
+    *,
+    input: str | None = None,
+    classes: int | None = None,
+    data: str | Path | None = None,
+    html: str | Path | None = None,
+    quiet: bool = False,
+) -> Anatomy:
+    """Shapes, parameters, activations, multiplications, memory and receptive fields of each layer, without weights or memory.
 
-    network: a name of MODELS, a notation, or a run folder. input: "3x224x224" (channels × height × width); for a run its own.
-    classes: answers of a named network; 10 where nothing is said.
+    network: a name of MODELS, a notation, a run folder, or "module:function" or "file.py:function" that returns an nn.Module, which
+    runs that code. input: "3x224x224" (channels × height × width); for a run its own. classes: answers of a named network; 10 where
+    nothing is said. data: what to hold it against, which also sets input and classes as training would. html: a page to write.
     """
     if str(network) and Path(network).is_dir():
         if input is not None or classes is not None:
             raise UsageError(f"{network}: a trained model has its own input and classes; leave out --input and --classes")
         room, trained, _ = checkpoint.load_model(Path(network))
-        return anatomy.describe(trained, room.input)
-    name = str(network)
+        described = anatomy.describe(trained, room.input)
+        build: Callable[[], nn.Module] = lambda: trained  # noqa: E731
+        found = inspect_data.gathered(data, None, room.input, Say(quiet)) if data is not None else None
+    else:
+        name = str(network)
+        if inspect_code.is_code(name) and classes is not None:
+            raise UsageError(f"{name}: a network of your own decides itself how many answers it has; leave out --classes")
+        shape = parse_input(input) if input else None
+        found = inspect_data.gathered(data, None if inspect_code.is_code(name) else name, shape, Say(quiet)) if data is not None else None
+        if found is not None:
+            shape, classes = found.room.input, classes or len(found.reading.classes)
+        described, build = _described(name, shape, classes)
+    if found is not None:
+        described = replace(described, findings=tuple(inspect_data.findings(described, found, build, Say(quiet))))
+    if html is not None:
+        from . import inspect_page
+
+        inspect_page.write(Path(html), described, str(network))
+    return described
+
+
+def _described(name: str, shape: tuple[int, ...] | None, classes: int | None) -> tuple[Anatomy, Callable[[], nn.Module]]:
+    """The account of a network without weights, and how to build it with them."""
+    if inspect_code.is_code(name):
+        make = inspect_code.function(name)
+        return anatomy.describe(inspect_code.built(name, make), shape or (3, 224, 224)), make
     own = models.native_size(name)
-    channels, *size = parse_input(input) if input else (1, *own) if own else (3, 224, 224)
+    channels, *size = shape or ((1, *own) if own else (3, 224, 224))
     if classes is None:
         classes = models.notation.classes_of(name) if models.notation.is_notation(name) else 10
-    return anatomy.describe(models.create(name, classes, channels, tuple(size)), (channels, *size))
+
+    def make_named() -> nn.Module:
+        return models.create(name, classes, channels, tuple(size))
+
+    with anatomy.blank():
+        network = make_named()
+    return anatomy.describe(network, (channels, *size)), make_named
+
+
+def gradcheck(network: str | Path, *, input: str | None = None, classes: int | None = None, seed: int = 0) -> GradientCheck:
+    """Every gradient of a network against central differences. network, input and classes as for `inspect`; the seed draws the weights too.
+
+    Each tensor of the network costs some dozens of passes, so a network of any size wants a small input.
+    """
+    if str(network) and Path(network).is_dir():
+        if input is not None or classes is not None:
+            raise UsageError(f"{network}: a trained model has its own input and classes; leave out --input and --classes")
+        room, trained, _ = checkpoint.load_model(Path(network))
+        return check(trained, room.input, seed)
+    if input is None and models.native_size(str(network)) is None:
+        raise UsageError("a gradient check passes the network hundreds of times; say a small --input, as in 3x32x32")
+    described, make = _described(str(network), parse_input(input) if input else None, classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return check(make(), described.input, seed)
 
 
 def parse_input(text: str) -> tuple[int, ...]:
