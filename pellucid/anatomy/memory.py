@@ -13,7 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..core.errors import ModelError, UsageError, did_you_mean
 from .blank import blank
-from .trace import _shadow, by, tensors_of
+from .trace import by, shadow_of, tensors_of
 
 # Numbers that an optimiser remembers for each parameter.
 STATE = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
@@ -78,7 +78,7 @@ def memory(network: nn.Module, input_shape: tuple[int, ...]) -> Memory:
     Raises ModelError for a shape that does not pass.
     """
     with blank():
-        shadow = _shadow(network)
+        shadow = shadow_of(network)
     try:
         alive = [peak(shadow, _pictures(shadow, batch, input_shape)) for batch in (2, 3)]
     except Exception as error:

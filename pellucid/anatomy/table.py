@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .measure import Anatomy, Row
     from .receptive import Reach
 
-HEADINGS = ("layer", "kind", "output", "activations", "parameters", "share", "MACs", "share", "memory", "sees", "every")
+HEADINGS = ("layer", "kind", "output", "activations", "parameters", "share", "MACs", "share", "memory", "sees", "every", "from")
 MARKS = {"ok": "-", "look": "?", "wrong": "!"}  # what is well, what to look at, what is wrong
 WORDS = 3  # columns of words; all others are numbers
 
@@ -21,9 +21,9 @@ WORDS = 3  # columns of words; all others are numbers
 def text(anatomy: Anatomy) -> str:
     """A row a layer, a row of totals, and notes. Shapes are channels×height×width; of a join only its shape is said."""
     lines = [list(HEADINGS)]
-    lines.append(["input", "", by(anatomy.input), f"{math.prod(anatomy.input):,}", *[""] * 5, "1", "1"])
+    lines.append(["input", "", by(anatomy.input), f"{math.prod(anatomy.input):,}", *[""] * 5, "1", "1", "0"])
     lines += [_cells(anatomy, row) for row in anatomy.rows]
-    totals = [f"{anatomy.activations:,}", f"{anatomy.parameters:,}", "", f"{anatomy.macs:,}", "", "", "", ""]
+    totals = [f"{anatomy.activations:,}", f"{anatomy.parameters:,}", "", f"{anatomy.macs:,}", *[""] * 5]
     lines.append(["total", "", "", *totals])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     found = [f"{MARKS[finding.level]} {finding.text}" for finding in anatomy.findings]
@@ -44,13 +44,16 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(left + right).rstrip()
 
 
-def reach_text(reach: tuple[Reach, ...] | None) -> tuple[str, str]:
-    """(what a unit sees, pixels from one unit to the next): one number where all sides agree."""
+def reach_text(reach: tuple[Reach, ...] | None) -> tuple[str, str, str]:
+    """(what a unit sees, pixels from one unit to the next, centre of what the first one sees): one number where all sides agree."""
     if reach is None:
-        return "unavailable", ""
+        return "unavailable", "", ""
     sizes = ["whole" if axis.whole else _span(*axis.size) for axis in reach]
-    strides = ["" if axis.whole else f"{float(axis.stride):.4g}" for axis in reach]
-    return _once(sizes), _once(strides)
+    strides, starts = (
+        ["" if axis.whole else f"{float(value):.4g}" for axis, value in zip(reach, values, strict=True)]
+        for values in ([axis.stride for axis in reach], [axis.start for axis in reach])
+    )
+    return _once(sizes), _once(strides), _once(starts)
 
 
 def _span(least: int, greatest: int) -> str:
@@ -70,7 +73,10 @@ def notes(anatomy: Anatomy) -> list[str]:
         said.append(where)
     if anatomy.unused:
         said.append(f"{anatomy.unused:,} parameters are in no layer that the picture passes")
-    said.append("sees: pixels of the picture that one unit depends on, as if the picture had no border; every: pixels between neighbours")
+    said.append(
+        "sees: pixels of the picture that one unit depends on, as if the picture had no border; every: pixels between neighbours; "
+        "from: the middle of what the first unit sees, in pixels from the middle of the picture's first"
+    )
     return said + memory_notes(anatomy.memory)
 
 

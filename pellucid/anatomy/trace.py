@@ -71,7 +71,7 @@ def trace(network: nn.Module, input_shape: tuple[int, ...]) -> Graph:
     Works on a copy without memory, so it touches neither weights, nor running statistics, nor hooks of the given network.
     Raises ModelError that names the layer which cannot take what reaches it.
     """
-    shadow = _shadow(network)
+    shadow = shadow_of(network)
     kind = next((p.dtype for p in shadow.parameters() if p.is_floating_point()), torch.float32)
     picture = torch.empty(1, *input_shape, dtype=kind, device="meta")
     recorder = _Recorder(picture)
@@ -87,7 +87,7 @@ def trace(network: nn.Module, input_shape: tuple[int, ...]) -> Graph:
     return Graph(tuple(recorder.nodes), tuple(recorder.calls), ends)
 
 
-def _shadow(network: nn.Module) -> nn.Module:
+def shadow_of(network: nn.Module) -> nn.Module:
     """A copy in evaluation mode whose tensors have shapes but no memory, without the original's forward hooks."""
     memo: dict[int, Any] = {}
     for layer in network.modules():

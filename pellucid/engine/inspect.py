@@ -63,7 +63,8 @@ def _described(name: str, shape: tuple[int, ...] | None, classes: int | None) ->
         make = inspect_code.function(name)
         return anatomy.describe(inspect_code.built(name, make), shape or (3, 224, 224)), make
     own = models.native_size(name)
-    channels, *size = shape or ((1, *own) if own else (3, 224, 224))
+    # What was made for 32 pixels was made for grey digits.
+    channels, *size = shape or ((1 if max(own) <= 32 else 3, *own) if own else (3, 224, 224))
     if classes is None:
         classes = models.notation.classes_of(name) if models.notation.is_notation(name) else 10
 

@@ -20,7 +20,8 @@ Its initialisation: He normal with fan_in before a ReLU, deviation 1/√fan_in f
 - pictures are 227×227. The paper prints 224, a slip: (224 − 11)/4 is no whole number, and its own 55×55 needs 227.
 Its deviations: one device computes both halves, and there is no augmentation in the network.
 Its initialisation is He normal as above. The paper's own, normal of deviation 0.01 with biases 1 in the second, fourth and fifth
-convolution and the hidden dense layers, depends on the width: {TRIAL}
+convolution and the hidden dense layers, did not start on a small set: with 40 pictures of 5 flowers, rate 0.01, momentum 0.9, the
+loss at 67×67 was 1.61 = ln 5 after 40 steps (He normal: 1.26), and at 227×227 1.61 after 25 (He normal: 1.55 after 15).
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from pellucid.anatomy.drawing import draw
-from pellucid.anatomy.drawing_layout import arrange
-from pellucid.anatomy.drawing_parts import Block, Frame, Label, Part, Wire
-from pellucid.anatomy.drawing_structure import Fold, Item, Series, Split, Tangle, condense, items_of, structure
+from pellucid.anatomy.drawing.layout import arrange
+from pellucid.anatomy.drawing.parts import Block, Frame, Label, Part, Wire
+from pellucid.anatomy.drawing.structure import Fold, Item, Series, Split, Tangle, condense, items_of, structure
 from pellucid.anatomy.trace import Graph, trace
 from pellucid.core.errors import ModelError
 from pellucid.models import MODELS, create, native_size

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from .drawing_structure import JOINS, Item, Shape
-from .trace import by
+from ..trace import by
+from .structure import JOINS, Item, Shape
 
 SIZE = 11.0  # of labels, in pixels
 GAP = 12.0  # between neighbours in a series; an arrow's length at least

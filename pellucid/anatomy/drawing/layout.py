@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from .drawing_parts import (
+from .parts import (
     APART,
     GAP,
     RADIUS,
@@ -25,7 +25,7 @@ from .drawing_parts import (
     moved,
     text_width,
 )
-from .drawing_structure import Fold, Item, Series, Split, Tangle, items_of
+from .structure import Fold, Item, Series, Split, Tangle, items_of
 
 BUS = 8.0  # from where a branch turns off the baseline to what stands beside it
 GUTTER = 40.0  # between the columns of a tangle

@@ -6,11 +6,11 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from ..core.plots import STYLE
-from .drawing_layout import arrange
-from .drawing_parts import SIZE, Block, Frame, Label, Mark, Wire, moved, text_width
-from .drawing_structure import JOINS, WEIGHTED, items_of, structure
-from .trace import Graph, by
+from ...core.plots import STYLE
+from ..trace import Graph, by
+from .layout import arrange
+from .parts import SIZE, Block, Frame, Label, Mark, Wire, moved, text_width
+from .structure import JOINS, WEIGHTED, items_of, structure
 
 # Okabe and Ito's green, purple and sky beside the blue and orange of the plots.
 OWN_STYLE = (

@@ -14,7 +14,7 @@ from typing import Any
 
 from torch import nn
 
-from .trace import Graph, Node, by
+from ..trace import Graph, Node, by
 
 Shape = tuple[int, ...]
 
