@@ -160,7 +160,7 @@ def test_weights_that_cannot_be_used_are_refused(stripes: Path, tmp_path: Path, 
 
 def test_weights_of_another_model_than_asked_are_refused(data_root: Path, stripes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PELLUCID_MIRROR", str(data_root / "weights"))
-    with pytest.raises(UsageError, match="are of mobilenet_v2, not of resnet18"):
+    with pytest.raises(UsageError, match="are of mobilenet_v2_same, not of resnet18"):
         pellucid.train(stripes, weights=FOLDED, **(QUICK | {"model": "resnet18"}))
 
 
