@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,13 +71,30 @@ class Placement:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Picked(Generic[T]):
+    """The elements of `many` at `which`, looked up one by one when asked for: training asks for none, and never meets their memory."""
+
+    many: Sequence[T]
+    which: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.which)
+
+    def __getitem__(self, place: int) -> T:
+        return self.many[self.which[place]]
+
+    def __iter__(self) -> Iterator[T]:
+        return (self.many[place] for place in self.which)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Batch:
     """What a network sees. images: float B×C×H×W; truths: what the room made of the samples' truths."""
 
     images: torch.Tensor
     truths: Any
-    placements: tuple[Placement, ...]
-    sources: tuple[str, ...]
+    placements: tuple[Placement, ...] | Picked[Placement]
+    sources: tuple[str, ...] | Picked[str]
 
     def to(self, device: torch.device | str) -> Batch:
         truths = self.truths.to(device, non_blocking=True) if hasattr(self.truths, "to") else self.truths

@@ -19,7 +19,7 @@ import torch
 from ..core.errors import DataError, MachineError
 from ..core.images import Header, header
 from ..core.splits import Fingerprint, fingerprint
-from ..core.types import Batch, Placement, Sample
+from ..core.types import Batch, Picked, Placement, Sample
 from ..tasks.task import Task
 from .say import Say
 
@@ -66,10 +66,10 @@ class Views:
         owners = indices if self._single else np.repeat(indices, self.counts[indices])
         rows = self._rows(indices)
         return Batch(
-            torch.from_numpy(self.images[rows]).permute(0, 3, 1, 2),
+            torch.from_numpy(self.images.take(rows, axis=0)).permute(0, 3, 1, 2),
             self.truths[torch.from_numpy(owners)],
-            tuple(map(self.placements.__getitem__, rows.tolist())),
-            tuple(map(self._sources.__getitem__, owners.tolist())),
+            Picked(self.placements, rows),
+            Picked(self._sources, owners),
         )
 
     @cached_property

@@ -27,7 +27,7 @@ def test_views_are_the_pictures_in_order(tmp_path: Path) -> None:
     assert (len(views), len(marks), bad) == (11, 11, [])
     part = views.part(np.array([7, 2, 9]))
     batch = part.batch(np.array([2, 0]))
-    assert batch.sources == ("9.png", "7.png")
+    assert tuple(batch.sources) == ("9.png", "7.png")
     assert batch.truths.tolist() == [1, 1]
     assert np.array_equal(batch.images[0].permute(1, 2, 0).numpy(), given[9].pixels())
     assert np.array_equal(part.pixels()[1], given[2].pixels())

@@ -135,7 +135,7 @@ def test_a_loss_has_a_total_that_reaches_every_parameter(prepared: Prepared, net
     chosen = np.arange(8)
     draws = Draws(0, 0, chosen)
     batch = room.augment(views.batch(chosen), draws, 0.0)
-    assert batch.images.shape == (8, *room.input) and batch.sources == tuple(views.samples[i].source for i in chosen)
+    assert batch.images.shape == (8, *room.input) and tuple(batch.sources) == tuple(views.samples[i].source for i in chosen)
     turns = room.turns(network)
     for turn, parameters in enumerate(turns):
         losses = room.loss(network.train(), batch, turn, draws)
