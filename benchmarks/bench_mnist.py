@@ -36,7 +36,7 @@ NETWORK = "C16 P B R C16 B R C32 B P R C32 B R G L10"
 CLASSES = tuple("0123456789")
 ROUNDS, GOAL, PART = 3, 0.99, 12_500
 # A side that has not reached the goal by then is counted as if it had: in its favour.
-MOST = 25 * 50_000
+MOST = 12 * 50_000
 CPU = torch.device("cpu")
 
 

@@ -30,6 +30,7 @@ def main() -> None:
             "pellucid --help": (0.2, ["-m", "pellucid", "--help"]),
             "import pellucid": (0.2, ["-c", "import pellucid"]),
             "pellucid predict, cold": (1.5, ["-m", "pellucid", "predict", str(trained.path), "eight.png"]),
+            "pellucid inspect resnet152": (2.5, ["-m", "pellucid", "inspect", "resnet152"]),
         }
         torch_ = ["-c", "import torch"]
         for name, (wanted, words) in verbs.items():
