@@ -43,14 +43,17 @@ class Level:
 def levels(anatomy: Anatomy) -> list[Level]:
     """The last map of each resolution on the way, finest first; empty where none can be derived."""
     found: dict[tuple[float, ...], Level] = {}
-    for row in anatomy.rows:
-        if row.reach is None or len(row.output) != 1 + len(row.reach) or any(axis.whole for axis in row.reach):
-            continue
-        cell = tuple(float(axis.stride) for axis in row.reach)
-        sees = tuple(axis.size[1] for axis in row.reach)
-        if cell not in found or math.prod(sees) >= math.prod(found[cell].sees):
-            found[cell] = Level(cell, sees)
+    for level in _maps(anatomy):
+        if level.cell not in found or math.prod(level.sees) >= math.prod(found[level.cell].sees):
+            found[level.cell] = level
     return sorted(found.values(), key=lambda level: math.prod(level.cell))
+
+
+def _maps(anatomy: Anatomy) -> list[Level]:
+    """Every map on the way, in the order of work."""
+    reaches = [row.reach for row in anatomy.rows if row.reach is not None and len(row.output) == 1 + len(row.reach)]
+    derived = [reach for reach in reaches if not any(axis.whole for axis in reach)]
+    return [Level(tuple(float(axis.stride) for axis in reach), tuple(axis.size[1] for axis in reach)) for reach in derived]
 
 
 def objects(anatomy: Anatomy, sizes: np.ndarray) -> Finding | None:
@@ -61,9 +64,10 @@ def objects(anatomy: Anatomy, sizes: np.ndarray) -> Finding | None:
     maps = levels(anatomy)
     if not maps or not len(sizes):
         return None
-    cell = np.array(maps[-1].cell)
+    last = _maps(anatomy)[-1]
+    cell = np.array(last.cell)
     smaller = float((np.asarray(sizes) < cell).all(1).mean())
-    size = _pixels(maps[-1].cell)
+    size = _pixels(last.cell)
     least = _pixels(np.asarray(sizes)[np.prod(sizes, axis=1).argmin()])
     if not smaller:
         return Finding("ok", f"the smallest of {len(sizes):,} objects is {least} at this input, and a cell of the last map {size}")
@@ -88,14 +92,19 @@ def sight(anatomy: Anatomy) -> Finding | None:
         return None
     if not maps:
         return Finding("look", "the receptive field is unavailable: the network does something that cannot be followed pixel by pixel")
-    sides = anatomy.input[1:]
-    share = [seen / side for seen, side in zip(maps[-1].sees, sides, strict=True)]
-    field = f"the receptive field of the last map ({_pixels(maps[-1].sees)})"
-    if min(share) > WIDE:
+    sides, last = anatomy.input[1:], _maps(anatomy)[-1]
+    share = [seen / side for seen, side in zip(last.sees, sides, strict=True)]
+    field = f"the receptive field of the last map ({_pixels(last.sees)})"
+    # A network that grows its maps again answers for each pixel: what it sees around one may well be wider than the picture.
+    if min(share) > WIDE and last.cell == maps[-1].cell:
         return _too_wide(maps, sides, f"{field} is {min(share):.1f} × your picture ({_by(sides)})")
     if max(share) < NARROW:
         part = f"{field} covers {_percent(max(share))} of a side of your picture ({_by(sides)})"
-        return Finding("look", f"{part}: what is larger than that is only put together by the pooling or the dense layers after it")
+        answers = any(len(anatomy.graph.nodes[number].output) > 2 for number in anatomy.graph.outputs)
+        after = (
+            "no answer depends on more" if answers else "what is larger is only put together by the pooling or the dense layers after it"
+        )
+        return Finding("look", f"{part}: {after}")
     return Finding("ok", f"{field} fits your picture ({_by(sides)}): {' and '.join(f'{s:.1f} ×' for s in dict.fromkeys(share))}")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..core.errors import ModelError
 from .trace import by, has_row, tensors_of
@@ -96,6 +97,8 @@ def check(network: nn.Module, input_shape: tuple[int, ...], seed: int = 0) -> Gr
     dropout and the draw. An entry is at a kink (of ReLU, of max-pooling) when the differences to its left and right disagree however
     small the step. Raises ModelError for a network that cannot run in float64 or is random beyond torch's seed.
     """
+    if any(parameter.is_complex() for parameter in network.parameters()):
+        raise ModelError("the network has complex parameters, whose gradients cannot be checked here")
     network = copy.deepcopy(network).double().train().requires_grad_()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -114,7 +117,8 @@ def _compare(network: nn.Module, inputs: tuple[Tensor, ...], seed: int, name: st
     wanted = {name if number == 0 else f"{name} {number + 1}": value for number, value in enumerate(inputs)}
     wanted |= dict(network.named_parameters())
     ask = _Asked(network, inputs, seed)
-    total, size = ask()
+    with _Precision():
+        total, size = ask()
     if not total.requires_grad:
         raise ValueError("what it returns does not depend on its input and parameters by differentiable steps")
     gradients = torch.autograd.grad(total, list(wanted.values()), allow_unused=True)
@@ -127,6 +131,18 @@ def _compare(network: nn.Module, inputs: tuple[Tensor, ...], seed: int, name: st
         entries = max(LEAST, min(MOST, BUDGET // len(wanted)))
         pairs = zip(wanted.items(), gradients, strict=True)
         return [_tensor(ask, key, value.data, gradient, (here, size), entries, seed) for (key, value), gradient in pairs]
+
+
+class _Precision(TorchFunctionMode):
+    """Refuses a network that goes on in fewer digits: its rounding would look like a wrong gradient."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for value in tensors_of(result):
+            if value.requires_grad and value.dtype not in (torch.float64, torch.complex128):
+                name = str(value.dtype).removeprefix("torch.")
+                raise ValueError(f"{getattr(func, '__name__', func)} in it computes in {name}; leave out the cast")
+        return result
 
 
 class _Asked:

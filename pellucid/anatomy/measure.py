@@ -37,6 +37,7 @@ class Row:
     macs: multiplications, each with its addition; None where they cannot be derived. join: it has a shape and no counts.
     weights_bytes: of weights and biases. activation_bytes: of memory that the output takes; 0 for views and in-place work.
     reach: what a unit of the output sees of the picture, along each side; None where that cannot be derived.
+    again: the output is that of another row, inside this layer, and is counted there.
     """
 
     name: str
@@ -49,10 +50,11 @@ class Row:
     weights_bytes: int = 0
     activation_bytes: int = 0
     reach: tuple[Reach, ...] | None = field(default=None, compare=False, repr=False)
+    again: bool = False
 
     @property
     def activations(self) -> int:
-        return 0 if self.join else math.prod(self.output)
+        return 0 if self.join or self.again else math.prod(self.output)
 
     @property
     def parameters(self) -> int:
@@ -138,7 +140,7 @@ class Anatomy:
             "flops": 2 * self.macs,
             "flops_per_mac": 2,
             "macs_unavailable_in": list(self.uncounted),
-            "weight_layers": sum(row.macs is None or row.macs > 0 for row in self.rows),
+            "weight_layers": sum(_weighted(self.graph)),
             "depth": self.depth,
         }
         found = {"findings": [finding.to_json() for finding in self.findings]} if self.findings else {}
@@ -171,9 +173,11 @@ def describe(network: nn.Module, input_shape: tuple[int, ...]) -> Anatomy:
 
 
 def _opened(graph: Graph) -> set[int]:
-    """Calls whose work is shown one by one: they have layers inside, or multiply more than once without saying how often."""
+    """Calls whose work is shown one by one: they have layers inside, or multiply more than once without saying how often. Not those
+    that hand their parameters, and those of layers inside, to one operation that cannot be looked into (attention)."""
     products = Counter(node.call for node in graph.nodes if node.op in RULES)
-    calls = enumerate(graph.calls)
+    closed = {node.call for node in graph.nodes if node.op in UNCOUNTED}
+    calls = [(number, call) for number, call in enumerate(graph.calls) if number not in closed]
     return {number for number, call in calls if _holds(call) or (products[number] > 1 and not hasattr(call.layer, "macs"))}
 
 
@@ -198,10 +202,14 @@ def _layer_row(graph: Graph, number: int, opened: set[int], counted: set[int], r
     call = graph.calls[number]
     nodes = [node for node in graph.nodes if node.call == number]
     output = () if call.output is None else graph.nodes[call.output].output[1:]
-    own = {key: p for key, p in call.layer.named_parameters(recurse=False) if id(p) not in counted}
+    handed = any(node.op in UNCOUNTED for node in nodes)
+    own = {key: p for key, p in call.layer.named_parameters(recurse=handed) if id(p) not in counted}
     counted.update(map(id, own.values()))
     biases = sum(p.numel() for key, p in own.items() if "bias" in key)
     size = next((p.element_size() for p in call.layer.parameters()), 4)
+    again = (
+        number in opened and call.output is not None and (graph.nodes[call.output].call != number or call.output in _free(graph, opened))
+    )
     return Row(
         call.name,
         kind_of(call.layer),
@@ -210,7 +218,8 @@ def _layer_row(graph: Graph, number: int, opened: set[int], counted: set[int], r
         biases,
         _layer_macs(call, [] if number in opened else nodes, graph, output),
         weights_bytes=sum(p.numel() * p.element_size() for p in own.values()),
-        activation_bytes=0 if number in opened or all(map(_owns_nothing, nodes)) else math.prod(output) * size,
+        activation_bytes=0 if again or all(map(_owns_nothing, nodes)) else math.prod(output) * size,
+        again=again,
         reach=None if call.output is None else reaches[call.output],
     )
 
@@ -252,13 +261,20 @@ def _owns_nothing(node: Node) -> bool:
     return node.op in VIEWS or node.arguments.get("inplace") is True
 
 
-def _depth(graph: Graph) -> int:
-    """Layers with weights on the longest path. Where a layer counts itself and does so by no operation known here, its end counts."""
+def _weighted(graph: Graph) -> list[int]:
+    """For each node, 1 where a layer with weights does its work, each pass of it. Where a layer counts itself and does so by no
+    operation known here, its end counts."""
     counts = [int(has_weights(node) and node.which == 0) for node in graph.nodes]
     inside = {node.call for node, count in zip(graph.nodes, counts, strict=True) if count}
     for number, call in enumerate(graph.calls):
         if call.output is not None and number not in inside and hasattr(call.layer, "macs"):
             counts[call.output] += 1
+    return counts
+
+
+def _depth(graph: Graph) -> int:
+    """Layers with weights on the longest path."""
+    counts = _weighted(graph)
     longest = [0] * len(graph.nodes)
     for number, node in enumerate(graph.nodes):
         longest[number] = counts[number] + max((longest[i] for i in node.inputs), default=0)

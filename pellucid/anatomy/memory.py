@@ -42,10 +42,12 @@ class Memory:
         return self.weights + self.activations_fixed + batch * self.activations
 
     def training(self, batch: int, optimizer: str = "adamw") -> int | None:
-        """Weights, gradients, the optimiser's state (`STATE` numbers a parameter), and what autograd keeps."""
+        """Weights, gradients, the optimiser's state (`STATE` numbers a parameter), and what autograd keeps, or what is alive at once on
+        the way where that is more."""
         if self.kept is None or self.kept_fixed is None:
             return None
-        return self.learning(optimizer) + self.kept_fixed + batch * self.kept
+        kept, alive = self.kept_fixed + batch * self.kept, self.activations_fixed + batch * self.activations
+        return self.learning(optimizer) + max(kept, alive)
 
     def learning(self, optimizer: str = "adamw") -> int:
         """Weights, gradients and the optimiser's state: what training takes whatever the batch. Raises UsageError for its name."""
@@ -57,7 +59,9 @@ class Memory:
         """Pictures a step for which training stays within so many bytes; 0 where not even one fits."""
         if self.kept is None or self.kept_fixed is None:
             return None
-        return max(0, (memory_bytes - self.learning(optimizer) - self.kept_fixed) // max(1, self.kept))
+        left = memory_bytes - self.learning(optimizer)
+        kept, alive = (left - self.kept_fixed) // max(1, self.kept), (left - self.activations_fixed) // max(1, self.activations)
+        return max(0, min(kept, alive))
 
     def to_json(self) -> dict[str, Any]:
         return {

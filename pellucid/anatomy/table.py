@@ -34,7 +34,7 @@ def _cells(anatomy: Anatomy, row: Row) -> list[str]:
     parameters = [f"{row.parameters:,}", percent(anatomy.share(row))] if row.parameters else ["", ""]
     macs = ["unavailable", ""] if row.macs is None else [f"{row.macs:,}", percent(anatomy.macs_share(row))] if row.macs else ["", ""]
     taken = row.weights_bytes + row.activation_bytes
-    activations = "" if row.join else f"{row.activations:,}"
+    activations = "" if row.join or row.again else f"{row.activations:,}"
     return [row.name, row.kind, by(row.output), activations, *parameters, *macs, bytes_text(taken) if taken else "", *reach_text(row.reach)]
 
 

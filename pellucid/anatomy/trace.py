@@ -82,6 +82,10 @@ def trace(network: nn.Module, input_shape: tuple[int, ...]) -> Graph:
             outputs = shadow(picture)
     except Exception as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
+        if "meta tensor" in reason:
+            raise ModelError(
+                f"what the network does depends on the values of the picture, so shapes alone do not tell it; {recorder.place}"
+            ) from error
         raise ModelError(f"an input of {by(input_shape)} does not pass the network; {recorder.place}: {reason}") from error
     ends = tuple(recorder.known[id(value)] for value in tensors_of(outputs) if id(value) in recorder.known)
     return Graph(tuple(recorder.nodes), tuple(recorder.calls), ends)

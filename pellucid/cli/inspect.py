@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 from pathlib import Path
@@ -54,7 +55,10 @@ def command(
         return _gradients(network, input, classes, as_json)
     from ..engine.inspect import inspect
 
-    anatomy = inspect(network, input=input, classes=classes, data=data, html=html, quiet=as_json)
+    # What a network of the user's own prints is not the account.
+    with contextlib.redirect_stdout(sys.stderr):
+        anatomy = inspect(network, input=input, classes=classes, data=data, html=html, quiet=as_json)
+        anatomy.memory  # noqa: B018 - derived when it is first asked for, by passes of the network
     print(json.dumps(anatomy.to_json(), ensure_ascii=False) if as_json else anatomy.text())
 
 
@@ -92,7 +96,8 @@ def _picture(filter: str | None, word: str, look: Path | None, out: Path | None,
 def _gradients(network: str, input: str | None, classes: int | None, as_json: bool) -> None:
     from ..engine.inspect import gradcheck
 
-    result = gradcheck(network, input=input, classes=classes)
+    with contextlib.redirect_stdout(sys.stderr):
+        result = gradcheck(network, input=input, classes=classes)
     print(json.dumps(result.to_json(), ensure_ascii=False) if as_json else result.text())
     if not result.passed:
         raise typer.Exit(1)

@@ -16,6 +16,8 @@ from ..core.errors import UsageError
 from . import checkpoint, inspect_code, inspect_data
 from .say import Say
 
+LARGEST = 65_536
+
 
 def inspect(
     network: str | Path,
@@ -59,6 +61,8 @@ def inspect(
 
 def _described(name: str, shape: tuple[int, ...] | None, classes: int | None) -> tuple[Anatomy, Callable[[], nn.Module]]:
     """The account of a network without weights, and how to build it with them."""
+    if name.endswith(".py"):
+        raise UsageError(f"{name}: say which function in it returns the network, as in {name}:network")
     if inspect_code.is_code(name):
         make = inspect_code.function(name)
         return anatomy.describe(inspect_code.built(name, make), shape or (3, 224, 224)), make
@@ -101,4 +105,6 @@ def parse_input(text: str) -> tuple[int, ...]:
         numbers = ()
     if len(numbers) < 2 or min(numbers) < 1:
         raise UsageError(f'input: "{text}" is not a shape; write channels x height x width, as in 3x224x224')
+    if max(numbers) > LARGEST:
+        raise UsageError(f"input: {max(numbers):,} is too many; no side, and no number of channels, may be above {LARGEST:,}")
     return numbers

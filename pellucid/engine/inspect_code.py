@@ -12,7 +12,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..anatomy import blank
 from ..core.errors import ModelError, UsageError, did_you_mean
@@ -39,6 +41,10 @@ def function(name: str) -> Callable[[], nn.Module]:
         network: Any = _run(name, found)
         if not isinstance(network, nn.Module):
             raise ModelError(f"{name}: returned {type(network).__name__} and not an nn.Module; return the network itself")
+        if isinstance(network, torch.jit.ScriptModule):
+            raise ModelError(f"{name}: returned compiled TorchScript, whose layers cannot be followed; return the module it was made from")
+        if any(is_lazy(parameter) for parameter in [*network.parameters(), *network.buffers()]):
+            raise ModelError(f"{name}: has lazy layers without sizes; pass a picture through the network before you return it")
         return network
 
     return make
@@ -85,6 +91,8 @@ def _run(name: str, code: Callable[[], Any]) -> Any:
     except ModuleNotFoundError as error:
         missing = UsageError(f"{name}: there is no module {error.name} here; give a FILE.py:FUNCTION, or run where it can be imported")
         raise missing from error
+    except SystemExit as error:
+        raise ModelError(f"{name}: ended the program (sys.exit); return a network instead") from error
     except Exception as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
         reason = (str(error).splitlines() or [""])[0]

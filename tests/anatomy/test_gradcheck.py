@@ -133,3 +133,15 @@ class Chosen(nn.Module):
 def test_what_cannot_be_checked_is_said(network: nn.Module, shape: tuple[int, ...], words: str) -> None:
     with pytest.raises(ModelError, match=words):
         check(network, shape)
+
+
+class Short(nn.Module):
+    """Right, but in 32 bits on the way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.float().tanh()
+
+
+def test_fewer_digits_are_refused_and_not_called_wrong() -> None:
+    with pytest.raises(ModelError, match="computes in float32"):
+        check(Short(), (1, 3, 3))

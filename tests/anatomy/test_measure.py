@@ -426,3 +426,52 @@ def test_no_compiler_is_loaded() -> None:
         "sys.exit('torch._dynamo' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Patches(nn.Module):
+    """A picture as 16 patches that look at each other, by torch's attention, which is one operation and holds its weights itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.attention = nn.MultiheadAttention(8, 2, batch_first=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        words = self.stem(x).flatten(2).transpose(1, 2)
+        return self.attention(words, words, words, need_weights=False)[0]
+
+
+def test_attention_is_one_layer_that_holds_all_its_weights() -> None:
+    account = describe(Patches(), (3, 16, 16))
+    row = account.rows[-1]
+    assert (row.name, row.output, row.macs) == ("attention", (16, 8), None)
+    assert row.parameters == sum(p.numel() for p in nn.MultiheadAttention(8, 2).parameters())
+    assert account.unused == 0 and account.uncounted == ("attention",)
+
+
+class Scaled(nn.Module):
+    """Weights of its own beside a layer inside, whose output it returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(3, 1, 1))
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x * self.scale)
+
+
+def test_an_output_that_two_layers_give_is_counted_once() -> None:
+    account = describe(Scaled(), (3, 6, 6))
+    assert account.activations == 4 * 4 * 4 and account.parameters == 3 + 4 * 28 and account.unused == 0
+    assert account.to_json()["total"]["weight_layers"] == 1
+
+
+class Glance(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.mean().item() > 0 else -x
+
+
+def test_a_way_that_depends_on_values_is_said_to_be_one() -> None:
+    with pytest.raises(ModelError, match="depends on the values of the picture"):
+        describe(Glance(), (1, 4, 4))

@@ -186,3 +186,20 @@ def test_a_network_of_a_gigabyte_costs_nothing() -> None:
     assert memory(network, (3, 64, 64)).weights > 9e8
     assert peak(network.eval(), pictures) == 4 * 2 * (3 * 64 * 64 + 20_000 + 10)
     assert saved(network.train(), pictures) == 4 * 2 * (3 * 64 * 64 + 20_000)
+
+
+class Squared(nn.Module):
+    """Keeps little for the backward pass, and has much alive on the way."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        pixels = x.flatten(1)
+        return (pixels[:, :, None] + pixels[:, None]).sum((1, 2))
+
+
+def test_learning_takes_no_less_than_answering() -> None:
+    found = memory(Squared(), (1, 8, 8))
+    assert found.kept is not None and found.kept < found.activations
+    for batch in (1, 32):
+        assert found.training(batch, "sgd") >= found.inference(batch)
+    most = found.largest_batch(10**6, "sgd")
+    assert found.training(most, "sgd") <= 10**6 < found.training(most + 1, "sgd")

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -92,6 +94,10 @@ def own(tmp_path: Path) -> Path:
         "def needs_numbers():\n    width = int(torch.arange(5).sum())\n    return nn.Conv2d(3, width, 3)\n"
         "def fails():\n    return nn.Conv2d(3, 5, 3, groups=2)\n"
         "def number():\n    return 3\n"
+        "def lazy():\n    return nn.Sequential(nn.Flatten(), nn.LazyLinear(3))\n"
+        "def compiled():\n    return torch.jit.trace(nn.Conv2d(1, 1, 1), torch.ones(1, 1, 2, 2))\n"
+        "def ends():\n    raise SystemExit(0)\n"
+        "class Talks(nn.Module):\n    def forward(self, x):\n        print('hello')\n        return x.mean((2, 3))\n"
     )
     return path
 
@@ -110,6 +116,10 @@ def test_a_network_of_ones_own(own: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("FILE:gray", UsageError, 'did you mean "grey"'),
         ("FILE:fails", ModelError, "ValueError: in_channels must be divisible"),
         ("FILE:number", ModelError, "returned int and not an nn.Module"),
+        ("FILE:lazy", ModelError, "lazy layers without sizes"),
+        ("FILE:compiled", ModelError, "compiled TorchScript"),
+        ("FILE:ends", ModelError, "ended the program"),
+        ("FILE", UsageError, "say which function"),
         ("nothing_here.py:grey", UsageError, "there is no such file"),
         ("nothing_here:grey", UsageError, "there is no module nothing_here"),
         ("resnet81", UsageError, 'did you mean "resnet18"'),
@@ -119,6 +129,17 @@ def test_what_is_wrong_with_it_is_named(own: Path, name: str, kind: type[Excepti
     with pytest.raises(kind, match=re.escape(words)) as caught:
         pellucid.inspect(name.replace("FILE", str(own)))
     assert "\n" not in str(caught.value) and (name.split(":")[0] in str(caught.value) or "own_network.py" in str(caught.value))
+
+
+def test_what_it_prints_is_not_in_the_account(own: Path) -> None:
+    words = [sys.executable, "-m", "pellucid", "inspect", f"{own}:Talks", "--input", "1x4x4", "--json"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert json.loads(said.stdout)["input"] == [1, 4, 4] and "hello" in said.stderr
+
+
+def test_a_picture_beyond_all_measure_is_refused() -> None:
+    with pytest.raises(UsageError, match="99,999,999 is too many"):
+        pellucid.inspect("resnet18", input="3x99999999x9")
 
 
 def test_a_notation_is_not_taken_for_code() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from ..multiplications import RULES, UNCOUNTED
 from ..trace import Graph, Node, by
 
 Shape = tuple[int, ...]
@@ -159,10 +160,15 @@ def _item(graph: Graph, unit: Sequence[int], taken: int, sources: tuple[int, ...
         if kind:
             entering = graph.nodes[node.inputs[0]].output[1:]
             return Item(kind, _label(node, kind, entering), before, last.output[1:], sources)
-    name = _own_layer(graph, unit, len(sources))
+    name = _own_layer(graph, unit, len(sources)) or _product(nodes)
     if name:
         return Item("layer", name, before, last.output[1:], sources)
     return Item(JOIN_OF.get(last.op, "join"), "", before, last.output[1:], sources) if len(sources) > 1 else None
+
+
+def _product(nodes: Sequence[Node]) -> str:
+    """What multiplies matrices without being a layer: attention's products."""
+    return next((node.op for node in nodes if node.op in RULES or node.op in UNCOUNTED), "")
 
 
 def _own_layer(graph: Graph, unit: Sequence[int], sources: int) -> str:
