@@ -9,7 +9,7 @@ import typer
 
 
 def command(
-    model: str = typer.Argument(help="A run folder."),
+    model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
     data: str = typer.Argument(None, help="Pictures with answers; without it, the test part of the run's own data."),
     costs: str = typer.Option(None, help="CSV, classes x classes: what answering the column costs when the row is true."),
     device: str = typer.Option(None, help='"cpu", "cuda", "cuda:1".'),

@@ -7,7 +7,7 @@ import typer
 
 
 def command(
-    model: str = typer.Argument(help="A run folder."),
+    model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
     pictures: list[str] = typer.Argument(help="Files, folders or patterns."),
     csv: str = typer.Option(None, help="Write a table of the answers here."),
     out: str = typer.Option(None, help="Write annotated copies into this folder."),

@@ -56,7 +56,7 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
         "baselines": rivals,
         "against_best_baseline": against,
     }
-    checkpoint.save_model(folder / "model", room, network, {"name": folder.name, "test": evidence["test"], **pretrained.credit(recipe)})
+    checkpoint.save_model(folder / "model", room, network, {"name": folder.name, "test": evidence["test"], **pretrained.credited(folder)})
     write_text(folder / "predictions.csv", runs.table(metrics["test"].rows()))
     if (errors := room.draw(test.samples, answers["test"])) is not None:
         runs.write_picture(folder / "samples" / "errors.png", errors)

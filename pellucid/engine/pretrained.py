@@ -74,22 +74,34 @@ def chosen(recipe: Recipe) -> tuple[Recipe, Preprocessing | None]:
         processes.same(str(published.get(entry.name)) if processes.rank() == 0 else None)
         return recipe.completed({"model": entry.model, "size": entry.preprocessing.size, "epochs": EPOCHS}), entry.preprocessing
     path = Path(recipe.weights)
+    if path.is_dir():  # a run
+        path = path / "model" / "weights.safetensors"
     if not path.is_file():
         raise UsageError(f"weights: no such file and no published weights: {path}; {did_you_mean(str(path), CATALOGUE)}")
     model, given = _own_model(path)
+    if model is None and recipe.model is None:
+        raise UsageError(f"{path}: does not say which network it is of; name it with --model")
+    published.read(path)  # what is wrong with it is told before anything is read or written
     recipe = replace(recipe, weights=str(path.absolute()))
     return recipe.completed({"model": model, "size": given and given.size, "epochs": EPOCHS}), given
 
 
 def _own_model(path: Path) -> tuple[str | None, Preprocessing | None]:
     """Model and preprocessing of weights that Pellucid saved: they stand in the `model.json` beside them."""
-    beside = path.parent / "model.json"
-    if path.name != "weights.safetensors" or not beside.is_file():
+    about = _beside(path)
+    if about is None:
         return None, None
-    about = runs.read_json(beside)
-    room = about.get("room") if isinstance(about, dict) else None
-    given = stored(room or {}, beside)
+    room = about.get("room")
+    given = stored(room or {}, path.parent / "model.json")
     return str(room["model"]) if room and "model" in room else None, given
+
+
+def _beside(path: Path) -> dict[str, Any] | None:
+    """The `model.json` of weights that Pellucid saved."""
+    if path.name != "weights.safetensors" or not (path.parent / "model.json").is_file():
+        return None
+    about = runs.read_json(path.parent / "model.json")
+    return about if isinstance(about, dict) else {}
 
 
 def stored(found: Any, path: Path) -> Preprocessing | None:
@@ -127,6 +139,8 @@ def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: t
         say.line(_licence(name))
     else:
         weights = published.read(Path(name))
+        if (licence := credit(recipe).get("licence_of_weights")) is not None:
+            say.line(f"{name}: trained from weights of others, licence {licence}")
     fresh = published.fill(network, weights, name, other_classes=True)
     last = f"; the last layer starts fresh ({', '.join(fresh)})" if fresh else ""
     say.line(f"{name}: {len(weights) - len(fresh)} tensors taken over{last}")
@@ -136,13 +150,20 @@ def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: t
 
 
 def credit(recipe: Recipe) -> dict[str, Any]:
-    """What a model that was trained from these weights says of them."""
+    """What a model that was trained from these weights says of them; a licence goes on from generation to generation."""
     if recipe.weights is None:
         return {}
     entry = CATALOGUE.get(recipe.weights)
     if entry is None:
-        return {"weights": Path(recipe.weights).name}
+        before = _beside(Path(recipe.weights)) or {}
+        return {"weights": Path(recipe.weights).name} | {key: before[key] for key in ("licence_of_weights",) if key in before}
     return {"weights": entry.name, "licence_of_weights": f"{entry.licence}; commercial use {entry.commercial}"}
+
+
+def credited(folder: Path) -> dict[str, Any]:
+    """What `credit` said when the run was begun: its weights may be gone when it ends."""
+    facts = runs.read_json(folder / "data.json")
+    return {key: facts[key] for key in ("weights", "licence_of_weights") if key in facts}
 
 
 # --- folded norms -----------------------------------------------------------------------------------------------------------------
@@ -153,13 +174,16 @@ def norms(network: nn.Module) -> list[Norm]:
 
 
 def folded(network: nn.Module) -> bool:
-    """Whether every batch norm only adds its bias: weight 1, mean 0, variance 1 - ε, as they are left when folded into convolutions."""
+    """Whether every batch norm only adds its bias: weight 1, mean 0, variance 1 - ε, as they are left when folded into convolutions.
+
+    A fresh norm looks much alike, with variance 1; but its bias is 0.
+    """
 
     def all_near(values: Tensor | None, aim: float) -> bool:
         return values is not None and bool(((values - aim).abs() <= ROUNDING).all())
 
     found = norms(network)
-    return bool(found) and all(
+    return any(norm.bias is not None and bool(norm.bias.any()) for norm in found) and all(
         all_near(norm.weight, 1) and all_near(norm.running_mean, 0) and all_near(norm.running_var, 1 - norm.eps) for norm in found
     )
 

@@ -224,7 +224,7 @@ def tensors(name: str) -> dict[str, Tensor]:
 
     # A cache that cannot be written only costs the next reading its time.
     with suppress(MachineError):
-        write_bytes(converted, save(weights, metadata={"sha256": entry.sha256}))
+        write_bytes(converted, save(weights, metadata={"sha256": entry.sha256, "contents": _digest(weights)}))
     return weights
 
 
@@ -234,11 +234,22 @@ def _converted(path: Path, sha256: str) -> dict[str, Tensor] | None:
 
     try:
         with safe_open(path, framework="pt") as file:
-            if (file.metadata() or {}).get("sha256") != sha256:
+            metadata = file.metadata() or {}
+            if metadata.get("sha256") != sha256:
                 return None
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            kept = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError):
         return None
+    # A disk forgets: what was changed since is read from the file itself again.
+    return kept if _digest(kept) == metadata.get("contents") else None
+
+
+def _digest(weights: Mapping[str, Tensor]) -> str:
+    whole = hashlib.sha256()
+    for key in sorted(weights):
+        whole.update(f"{key} {weights[key].dtype} {tuple(weights[key].shape)}".encode())
+        whole.update(weights[key].contiguous().flatten().view(torch.uint8).numpy())
+    return whole.hexdigest()
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -282,6 +293,12 @@ def _plain(stored: Any, path: Path) -> dict[str, Tensor]:
         stored = stored["state_dict"]
     if not isinstance(stored, Mapping) or not stored or not all(torch.is_tensor(value) for value in stored.values()):
         raise ModelError(f"{path}: holds no weights by name (a state dict); save `network.state_dict()`")
+    for key, value in stored.items():
+        if value.layout != torch.strided or not (value.is_floating_point() or str(key).endswith("num_batches_tracked")):
+            kind = str(value.dtype).removeprefix("torch.")
+            raise ModelError(
+                f"{path}: {key} is no tensor of real numbers ({value.layout}, {kind}); save the weights as floats".replace("torch.", "")
+            )
     names = {str(key): value.contiguous() for key, value in stored.items()}
     if all(key.startswith("module.") for key in names):
         names = {key.removeprefix("module."): value for key, value in names.items()}
@@ -301,14 +318,24 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], what: str, other_cla
     if len({(weights[key].shape[0], own[key].shape[0]) for key in fresh}) > 1:
         fresh = []
     missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
-    if bad := [*missing, *(key for key in weights if key not in own), *(key for key in wrong if key not in fresh)]:
+    strange = [key for key in weights if key not in own]
+    wrong = [key for key in wrong if key not in fresh]
+    if wrong and not missing and not strange:
+        shapes = f"{_by(weights[wrong[0]])} in the file, {_by(own[wrong[0]])} here"
         raise ModelError(
-            f"{what}: these weights are of another network ({len(bad)} of {len(own)} tensors do not fit, the first is {bad[0]})"
+            f"{what}: these weights are of another network, or of this one with other channels or classes ({wrong[0]}: {shapes})"
         )
+    if missing or strange:
+        said = f"{len(missing)} tensors of it are missing, {len(strange)} are strange, as {(missing + strange)[0]}"
+        raise ModelError(f"{what}: these weights are of another network ({said})")
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise ModelError(f"{what}: holds weights that are not finite numbers; get or train them again")
     network.load_state_dict({key: value for key, value in weights.items() if key not in fresh}, strict=False)
     return fresh
+
+
+def _by(tensor: Tensor) -> str:
+    return "×".join(map(str, tensor.shape)) or "one number"
 
 
 # --- what its answers are called --------------------------------------------------------------------------------------------------

@@ -264,3 +264,29 @@ def test_the_folded_mobilenet_survives_batches(mirror: Path, data_root: Path) ->
 def test_resnet20_knows_cifar(mirror: Path, data_root: Path) -> None:
     result = pellucid.evaluate("resnet20_cifar10", data_root / "cifar10_small", quiet=True)
     assert result.evidence["accuracy"]["value"] > 0.5
+
+
+def test_fresh_norms_are_not_taken_for_folded() -> None:
+    """torch's fresh variance, 1, is as near to 1 − ε as a folded one that was stored in 16 bits."""
+    network = create("C4 B R C4 B R G L3", 3, 3, (12, 12))
+    assert not pretrained.folded(network)
+    norms = pretrained.norms(network)
+    norms[0].bias.data += 0.5
+    assert pretrained.folded(network)
+
+
+def test_a_licence_goes_on_to_the_next_generation(mirror: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, quick = cifar_like(tmp_path), QUICK | {"model": None, "epochs": 1}
+    first = pellucid.train(data, weights="resnet20_cifar10", name="first", **quick)
+    second = pellucid.train(data, weights=str(first.path), name="second", **(quick | {"quiet": False}))
+    assert "licence BSD-2-Clause" in capsys.readouterr().err
+    about = json.loads((second.path / "model" / "model.json").read_text())
+    assert about["licence_of_weights"].startswith("BSD-2-Clause")
+
+
+def cifar_like(folder: Path) -> Path:
+    rng = np.random.default_rng(3)
+    labels = np.arange(60) % 3
+    images = rng.integers(0, 90, (60, 32, 32, 3), dtype=np.uint8) + (labels * 70)[:, None, None, None].astype(np.uint8)
+    np.savez(folder / "colours.npz", images=images, labels=labels)
+    return folder / "colours.npz"

@@ -16,6 +16,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import nn
 
 from pellucid.core.errors import DataError, MachineError, ModelError, UsageError
@@ -299,6 +301,12 @@ def test_a_pickle_is_read_once_and_then_its_safetensors(places: tuple[Path, Path
     (mirror / "file.pth").unlink()
     second = weights.tensors("small")
     assert first["a"].dtype == second["a"].dtype == torch.float16 and torch.equal(first["a"], second["a"])
+    # Spoilt on the disk since: not used, though it says that it is of the right file.
+    with safe_open(cache / "small.safetensors", framework="pt") as file:
+        metadata = file.metadata()
+    save_file({"a": torch.zeros(3, dtype=torch.float16)}, cache / "small.safetensors", metadata=metadata)
+    with pytest.raises(ModelError, match="no public address"):
+        weights.tensors("small")
     # Converted from another file than the catalogue now names: not used.
     monkeypatch.setitem(CATALOGUE, "small", dataclasses.replace(entry, sha256="0" * 64))
     with pytest.raises(ModelError, match="no public address"):
@@ -358,3 +366,16 @@ def test_labels(places: tuple[Path, Path]) -> None:
     (places[0] / weights.IMAGENET_FILE).write_text("\n".join(lines[1:]), encoding="utf-8")
     with pytest.raises(DataError, match="has 1000 lines, not 1001"):
         weights.labels("imagenet")
+
+
+def test_one_channel_for_three_says_the_shapes() -> None:
+    grey, colour = (build("C4 B R G", channels, (8, 8)) for channels in (1, 3))
+    with pytest.raises(ModelError, match=r"other channels .*4×1×3×3 in the file, 4×3×3×3 here"):
+        weights.fill(colour, grey.state_dict(), "it")
+
+
+@pytest.mark.parametrize("spoilt", [torch.eye(3).to_sparse(), torch.ones(3, dtype=torch.int32), torch.ones(3, dtype=torch.complex64)])
+def test_what_are_no_real_numbers_are_refused(spoilt: torch.Tensor, tmp_path: Path) -> None:
+    torch.save({"a.weight": torch.ones(2), "b.weight": spoilt}, tmp_path / "w.pth")
+    with pytest.raises(ModelError, match=r"b\.weight is no tensor of real numbers"):
+        weights.read(tmp_path / "w.pth")
