@@ -80,6 +80,11 @@ def test_ctrl_c_after_any_step_and_resuming_changes_nothing(shapes: Path, stop: 
     assert run.summary["test"] == whole.summary["test"]
 
 
+def succeed(words: list[str]) -> None:
+    said = subprocess.run(words, check=False, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert said.returncode == 0, said.stderr[-2000:]
+
+
 def finished_after_kills(shapes: Path, name: str, delays: list[float]) -> Path:
     """Starts a run, kills it and every resumption of it after the given delays, then lets it end."""
     folder = runs.RUNS / "classification" / name
@@ -90,7 +95,7 @@ def finished_after_kills(shapes: Path, name: str, delays: list[float]) -> Path:
         process.kill()
         process.wait()
     words = ["--resume", folder] if folder.exists() else [shapes, "--name", name, *options(epochs=60)]
-    subprocess.run(command(*words), check=True, stderr=subprocess.DEVNULL)
+    succeed(command(*words))
     return folder
 
 
@@ -117,7 +122,7 @@ def test_two_processes_with_half_batches_equal_one(shapes: Path, batch: int) -> 
     one = pellucid.train(shapes, quiet=True, name="one", **(SETTINGS | plain))
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     words = command(shapes, "--name", "two", *options(**plain))[1:]
-    subprocess.run([*torchrun, *words], check=True, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    succeed([*torchrun, *words])
     two = runs.RUNS / "classification" / "two"
     from safetensors.torch import load
 
