@@ -208,7 +208,9 @@ def _layer_row(graph: Graph, number: int, opened: set[int], counted: set[int], r
     biases = sum(p.numel() for key, p in own.items() if "bias" in key)
     size = next((p.element_size() for p in call.layer.parameters()), 4)
     again = (
-        number in opened and call.output is not None and (graph.nodes[call.output].call != number or call.output in _free(graph, opened))
+        number in opened
+        and call.output is not None
+        and (graph.nodes[call.output].call != number or _is_free(graph.nodes[call.output], opened))
     )
     return Row(
         call.name,
@@ -234,13 +236,13 @@ def _layer_macs(call: Call, nodes: Sequence[Node], graph: Graph, output: tuple[i
 
 
 def _free(graph: Graph, opened: set[int]) -> list[int]:
-    """Operations outside layers that multiply, or join what comes from the picture on several ways."""
-    found = []
-    for number, node in enumerate(graph.nodes):
-        outside = node.call is None or node.call in opened
-        if outside and node.which == 0 and (_joins(node) or node.op in RULES or node.op in UNCOUNTED):
-            found.append(number)
-    return found
+    return [number for number, node in enumerate(graph.nodes) if _is_free(node, opened)]
+
+
+def _is_free(node: Node, opened: set[int]) -> bool:
+    """An operation outside layers that multiplies, or joins what comes from the picture on several ways."""
+    outside = node.call is None or node.call in opened
+    return outside and node.which == 0 and (_joins(node) or node.op in RULES or node.op in UNCOUNTED)
 
 
 def _joins(node: Node) -> bool:

@@ -295,10 +295,8 @@ def _plain(stored: Any, path: Path) -> dict[str, Tensor]:
         raise ModelError(f"{path}: holds no weights by name (a state dict); save `network.state_dict()`")
     for key, value in stored.items():
         if value.layout != torch.strided or not (value.is_floating_point() or str(key).endswith("num_batches_tracked")):
-            kind = str(value.dtype).removeprefix("torch.")
-            raise ModelError(
-                f"{path}: {key} is no tensor of real numbers ({value.layout}, {kind}); save the weights as floats".replace("torch.", "")
-            )
+            layout, kind = (str(what).removeprefix("torch.") for what in (value.layout, value.dtype))
+            raise ModelError(f"{path}: {key} is no tensor of real numbers ({layout}, {kind}); save the weights as floats")
     names = {str(key): value.contiguous() for key, value in stored.items()}
     if all(key.startswith("module.") for key in names):
         names = {key.removeprefix("module."): value for key, value in names.items()}
