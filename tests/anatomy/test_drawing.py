@@ -7,7 +7,7 @@ from itertools import combinations
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -132,6 +132,7 @@ class Mesh(nn.Module):
 
 
 @settings(max_examples=40, deadline=None)
+@example([{0}, {0, 1}, {2}, {2}, {0}, {0, 1}], False)
 @given(st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=3), min_size=1, max_size=9), st.booleans())
 def test_any_wiring_is_drawn(takes, several):
     assert_sound(trace(Mesh(takes, several), (4, 8, 8)))

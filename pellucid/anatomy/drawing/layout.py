@@ -149,7 +149,8 @@ def _tangle(tangle: Tangle, scale: Scale) -> Part:
             up, down = max(up, part.up - y), max(down, part.down + y)
         x += width + GUTTER
     marks += [_edge(edge, column, route, x, tangle.join is not None) for edge in _drawn(tangle)]
-    return closed(Part(x + GAP / 2, up, down, 0, x, tuple(marks), False), tangle.join)
+    # A line of text more: the label of a join in the outermost slot hangs a little lower than its slot.
+    return closed(Part(x + GAP / 2, up, down + SIZE, 0, x, tuple(marks), False), tangle.join)
 
 
 def _drawn(tangle: Tangle) -> list[Edge]:
