@@ -3,23 +3,38 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from ..core.augment import Augmentation
+from ..core.draw import sheet, to_rgb8
+from ..core.images import write
+from ..core.rng import Draws
+from ..core.types import Batch
 from . import batches
 from . import recipe as recipes
-from .prepare import PARTS, prepare
+from .prepare import PARTS, Prepared, prepare
 from .say import Say
+
+TIMES, COLUMNS, SIDE = 16, 4, 200  # of the sheet of one picture; a cell is about so many pixels wide
 
 
 @dataclass(frozen=True)
 class Check:
-    """facts: as in `data.json`. settings: what `train` would do. findings: what is wrong or worth a look; empty when all is well."""
+    """facts: as in `data.json`. settings: what `train` would do. findings: what is wrong or worth a look; empty when all is well.
+
+    sheet: where the changes of augmentation were drawn, if they were asked for.
+    """
 
     facts: dict[str, Any]
     settings: dict[str, Any]
     findings: list[str]
+    sheet: Path | None = None
 
     def text(self) -> str:
         facts, lines = self.facts, []
@@ -42,15 +57,63 @@ class Check:
         s = self.settings
         size = _by(s["size"])
         lines.append(f"- would train: {s['model']} at {size}, {s['epochs']} epochs of batches of {s['batch']}")
+        if self.sheet is not None:
+            lines.append(f"- augmentation {s['augment']}: {_strengths(s)}; one picture {TIMES} times: {self.sheet}")
         lines.append("")
         lines += [f"! {finding}" for finding in self.findings] or ["no findings: ready to train"]
         return "\n".join(lines)
 
 
-def check(data: str | Path, *, quiet: bool = False, **settings: Any) -> Check:
-    """Reads every picture once and changes nothing. Raises DataError only where nothing can be said (no such folder, no classes)."""
+def check(data: str | Path, *, show_augment: bool = False, out: str | Path | None = None, quiet: bool = False, **settings: Any) -> Check:
+    """Reads every picture once and changes nothing. Raises DataError only where nothing can be said (no such folder, no classes).
+
+    show_augment: draws a picture as training would change it, to `out` or augment.png; a number is added where that file is there.
+    """
     prepared = prepare(data, recipes.make(**settings), Say(quiet), any_bad=True)
-    return Check(prepared.facts, prepared.recipe.settings(), _findings(prepared.facts))
+    drawn = None
+    if show_augment:
+        drawn = _unused(Path(out or "augment.png"))
+        write(drawn, augment_sheet(prepared))
+    return Check(prepared.facts, prepared.recipe.settings(), _findings(prepared.facts), drawn)
+
+
+def augment_sheet(prepared: Prepared, number: int = 0) -> np.ndarray:
+    """uint8 H×W×3: a training picture untouched, then fifteen times as training would change it, each time with other random numbers.
+
+    Where pictures are mixed, the partners are other training pictures, and what the result counts as stands under it.
+    """
+    views, room = prepared.part("train"), prepared.room
+    others = np.linspace(0, len(views), TIMES, endpoint=False).astype(int)[1:]
+    # A picture's partner is the next one of its batch.
+    batch = views.batch(np.stack([np.full(TIMES - 1, number), others], axis=1).reshape(-1))
+    changed = room.augment(batch, Draws(prepared.recipe.seed, 0, np.arange(len(batch))), 0.0)
+    images = torch.cat([batch.images[:1].float(), changed.images[::2].float()])
+    top = np.iinfo(views.images.dtype).max
+    pictures = [to_rgb8(image) for image in (images / top).clamp(0, 1).permute(0, 2, 3, 1).numpy()]
+    longer = max(pictures[0].shape[:2])
+    side = longer * max(1, round(SIDE / longer)) if longer <= 2 * SIDE else 2 * SIDE
+    return sheet(pictures, ["as it is", *_counts_as(changed, prepared.reading.classes)[::2]], COLUMNS, side)
+
+
+def _counts_as(batch: Batch, classes: Sequence[str]) -> list[str]:
+    """The classes and shares of each row where truths are shares, nothing where they are numbers of classes."""
+    if not batch.truths.is_floating_point():
+        return [""] * len(batch)
+    rows = ([(share, name) for share, name in zip(row, classes, strict=True) if share >= 0.005] for row in batch.truths.tolist())
+    return [", ".join(f"{name} {share:.0%}" for share, name in sorted(row, reverse=True)) for row in rows]
+
+
+def _strengths(settings: dict[str, Any]) -> str:
+    return str(Augmentation(**{setting.name: settings[setting.name] for setting in fields(Augmentation)}))
+
+
+def _unused(path: Path) -> Path:
+    """The path, or where there is such a file, the first one of NAME-2, NAME-3 … that is free."""
+    number, free = 1, path
+    while free.exists():
+        number += 1
+        free = path.with_stem(f"{path.stem}-{number}")
+    return free
 
 
 def _findings(facts: dict[str, Any]) -> list[str]:
