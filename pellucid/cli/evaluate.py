@@ -11,6 +11,8 @@ import typer
 def command(
     model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
     data: str = typer.Argument(None, help="Pictures with answers; without it, the test part of the run's own data."),
+    crops: str = typer.Option("one", help="Views of each picture whose answers are averaged: one, flip or ten."),
+    with_models: list[str] = typer.Option([], "--with", help="Another run to average with; may be given several times."),
     costs: str = typer.Option(None, help="CSV, classes x classes: what answering the column costs when the row is true."),
     device: str = typer.Option(None, help='"cpu", "cuda", "cuda:1".'),
     skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave out pictures that cannot be read (at most 1 %)."),
@@ -19,12 +21,12 @@ def command(
     """Score a trained model: every figure with its 95 % interval."""
     from ..engine.evaluate import evaluate
 
-    result = evaluate(model, data, costs=costs, device=device, skip_bad=skip_bad, quiet=as_json)
+    result = evaluate(model, data, crops=crops, with_models=with_models, costs=costs, device=device, skip_bad=skip_bad, quiet=as_json)
     if as_json:
         print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
     else:
         print(f"{result.pictures} pictures ({'the test part' if result.part == 'test' else 'all that were given'})")
-        print("\n".join(_lines(result.evidence)))
+        print("\n".join(_lines(result.evidence) + _gained(result.test_time)))
     for note in result.notes:
         print(note, file=sys.stderr)
 
@@ -39,6 +41,40 @@ def _lines(evidence: dict[str, Any]) -> list[str]:
         parts = "  ".join(f"{key} {_figure(scores[key])}" for key in ("precision", "recall", "f1"))
         lines.append(f"  {name:<{width}}  {parts}")
     return lines
+
+
+def _gained(found: dict[str, Any]) -> list[str]:
+    """What crops and an ensemble gained over the model as it is, and what that cost; nothing where neither was asked for."""
+    if not found:
+        return []
+    lines = [
+        f"{'as it is':<20} {_figure(found['accuracy_without'])}  (accuracy of the first model, one view a picture)",
+        _gain("gain", found, "accuracy"),
+    ]
+    if "members" in found:
+        best = found["over_best_member"]
+        lines += [f"{'  a member':<20} {_figure(each['accuracy'])}  ({each['model']})" for each in found["members"]]
+        lines += [_gain("over the best member", best, best["model"])]
+        lines += [f"{'over their mean':<20} {_signed(found['over_mean_of_members'])}"]
+    cost = found["cost"]
+    return [
+        *lines,
+        f"{'cost':<20} {cost['views_per_picture']:.0f} views a picture instead of 1: {cost['ratio']:.1f} times the seconds "
+        f"({cost['seconds']:.2f} instead of {cost['seconds_as_it_is']:.2f}; {cost['pictures_per_second']:.0f} pictures a second "
+        f"instead of {cost['pictures_per_second_as_it_is']:.0f})",
+    ]
+
+
+def _gain(name: str, found: dict[str, Any], what: str) -> str:
+    test = found["mcnemar"]
+    return (
+        f"{name:<20} {_signed(found['gain'])}  ({what}; right only so: {test['only_a']}, only without: {test['only_b']}, "
+        f"McNemar p = {test['p']:.2g})"
+    )
+
+
+def _signed(score: dict[str, Any]) -> str:
+    return f"{score['value']:+.4f} [{score['low']:+.4f}, {score['high']:+.4f}]"
 
 
 def _is_score(value: Any) -> bool:

@@ -9,6 +9,8 @@ import typer
 def command(
     model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
     pictures: list[str] = typer.Argument(help="Files, folders or patterns."),
+    crops: str = typer.Option("one", help="Views of each picture whose answers are averaged: one, flip or ten."),
+    with_models: list[str] = typer.Option([], "--with", help="Another run to average with; may be given several times."),
     csv: str = typer.Option(None, help="Write a table of the answers here."),
     out: str = typer.Option(None, help="Write annotated copies into this folder."),
     device: str = typer.Option(None, help='"cpu", "cuda", "cuda:1".'),
@@ -18,7 +20,9 @@ def command(
     """Ask a trained model about pictures."""
     from ..engine.predict import predict
 
-    result = predict(model, pictures, csv=csv, out=out, device=device, skip_bad=skip_bad, quiet=as_json)
+    result = predict(
+        model, pictures, crops=crops, with_models=with_models, csv=csv, out=out, device=device, skip_bad=skip_bad, quiet=as_json
+    )
     if as_json:
         print(json.dumps([answer.to_json() for answer in result.answers], ensure_ascii=False))
     else:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,15 @@ import torch
 from torch import nn
 
 from ..core.errors import DataError, ModelError, UsageError
-from ..core.types import Batch, Prediction
+from ..core.types import Batch, Prediction, Sample
 from ..tasks.task import Task
-from . import checkpoint, machine, processes, runs
+from . import machine, processes, runs, test_time
 from . import recipe as recipes
 from .batches import Views, load, refuse
 from .machine import autocast, memory_format
 from .recipe import Recipe
 from .say import Say
+from .test_time import Member, Said
 
 BATCH = 256
 # Scores are those of the weights, not of the machine: in training numbers may be rounded for speed, here they are not.
@@ -43,8 +45,8 @@ def _forward(room: Task, network: nn.Module, batch: Batch, recipe: Recipe, where
 
 
 def _slices(indices: np.ndarray, views: Views) -> Iterator[np.ndarray]:
-    """Small pictures many at a time, large ones as many as have about a megapixel together."""
-    pixels = views.images.shape[1] * views.images.shape[2]
+    """Small pictures many at a time, large ones, and those of many views, as many as have about a megapixel together."""
+    pixels = views.images.shape[1] * views.images.shape[2] * int(views.counts.max(initial=1))
     size = max(1, min(BATCH, BATCH * 64 * 64 // pixels))
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
@@ -52,23 +54,29 @@ def _slices(indices: np.ndarray, views: Views) -> Iterator[np.ndarray]:
 
 def predictions(room: Task, answers: torch.Tensor, views: Views) -> list[Prediction]:
     """`outputs` as predictions, one a sample."""
-    return room.decode(answers, views.batch(np.arange(len(views))))
+    slices = list(_slices(np.arange(len(views)), views))
+    parts = answers.split([int(views.counts[few].sum()) for few in slices])
+    return [answer for few, part in zip(slices, parts, strict=True) for answer in room.decode(part, views.batch(few))]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """part: what was scored. evidence: as in `summary.json`. notes: what a reader of the score must know."""
+    """part: what was scored. evidence: as in `summary.json`. notes: what a reader of the score must know. test_time: what crops and an
+    ensemble gained and cost, with the score of the model as it is; empty where neither was asked for."""
 
     part: str
     pictures: int
     evidence: dict[str, Any]
     notes: list[str]
+    test_time: dict[str, Any] = field(default_factory=dict)
 
 
 def evaluate(
     model: str | Path,
     data: str | Path | None = None,
     *,
+    crops: str = "one",
+    with_models: Sequence[str | Path] = (),
     costs: str | Path | None = None,
     device: str | None = None,
     skip_bad: bool = False,
@@ -76,28 +84,69 @@ def evaluate(
 ) -> Evaluation:
     """Scores a finished run: on the test part of its own data, or on all pictures of other data with the same classes.
 
-    costs: a CSV with a row and a column for each class, in the order of the classes: what it costs to answer the column for the row.
-    Raises UsageError, DataError, ModelError.
+    crops: "one", "flip" or "ten" views of each picture, whose probabilities are averaged. with_models: more runs of the same classes,
+    whose probabilities are averaged with those of `model`. costs: a CSV with a row and a column for each class, in the order of the
+    classes: what it costs to answer the column for the row. Raises UsageError, DataError, ModelError.
     """
-    folder, say = Path(model), Say(quiet)
-    room, network, _ = checkpoint.load_model(folder)
-    own = data is None
-    where = machine.device(device)
-    reading = room.relabelled(room.read(_own_data(folder) if data is None else data))
-    known = _split_rows(folder)
-    test = _own_test(folder, known) if own else {}
+    say, where = Say(quiet), machine.device(device)
+    plain = test_time.members([model, *with_models])
+    asked = [replace(member, room=member.room.with_crops(crops)) for member in plain]
+    room, part = plain[0].room, "test" if data is None else "all"
+    views, notes = _pictures(plain, data, skip_bad, say)
+    spending = _costs(Path(costs), room.to_json()["classes"]) if costs is not None else None
+    missing = [member for member in asked if member != plain[0]]
+    shown = [(plain[0], views), *((member, _views(member, views.samples, say)) for member in missing)]
+    first, *rest = _in_turn(shown, where)
+    said = rest if len(rest) == len(asked) else [first, *rest]
+    answers = test_time.mean([each.answers for each in said])
+    evidence = test_time.scored(room, views, answers, spending).result()
+    if not rest:
+        return Evaluation(part, len(views), evidence, notes)
+    as_it_is = test_time.scored(room, views, first.answers, spending).result()
+    found = {"crops": crops, "as_it_is": as_it_is, **test_time.comparison(room, views, first, said, answers)}
+    return Evaluation(part, len(views), evidence, notes, found)
+
+
+def _pictures(members: Sequence[Member], data: str | Path | None, skip_bad: bool, say: Say) -> tuple[Views, list[str]]:
+    """What is scored, as the first member sees it: the test part that all share, or other data; and which of them was trained on it."""
+    first, own = members[0], data is None
+    reading = first.room.relabelled(first.room.read(_own_data(first.path) if data is None else data))
+    splits = {member.path: _split_rows(member.path) for member in members}
+    test = _common_test(splits) if own else {}
     samples = [sample for sample in reading.samples if not own or sample.source in test]
-    views, marks, bad = load(samples, room, runs.RUNS, say)
+    views, marks, bad = load(samples, first.room, runs.RUNS, say)
     hashes = [mark.exact.hex() for mark in marks]
     if own and dict(zip((sample.source for sample in views.samples), hashes, strict=True)) != test:
-        raise DataError(f"{folder}: the test pictures of this run have changed or are gone; name the data to score it on")
+        raise DataError(f"{first.path}: the test pictures of this run have changed or are gone; name the data to score it on")
     refuse(bad, len(samples), skip_bad)
-    notes = [] if own else _overlap(hashes, known)
-    machine.place(network, where, machine.memory_format(SCORING))
-    answers = predictions(room, outputs(room, network, views, SCORING, where), views)
-    metric = room.metric(_costs(Path(costs), reading.classes) if costs is not None else None)
-    metric.add(answers, [sample.truth for sample in views.samples])
-    return Evaluation("test" if own else "all", len(views), metric.result(), notes)
+    return views, [] if own else [note for path, known in splits.items() for note in _overlap(hashes, known, path, len(splits))]
+
+
+def _views(member: Member, samples: Sequence[Sample], say: Say) -> Views:
+    """The pictures as another member sees them."""
+    views, _, bad = load(samples, member.room, runs.RUNS, say)
+    refuse(bad, len(samples), skip=False)
+    return views
+
+
+def _in_turn(shown: Sequence[tuple[Member, Views]], where: torch.device) -> list[Said]:
+    """Asks all of them about a few pictures at a time, so that whatever else the machine does slows all alike."""
+    slices = list(_slices(np.arange(len(shown[0][1])), shown[0][1]))
+    parts: list[list[torch.Tensor]] = [[] for _ in shown]
+    seconds = [0.0 for _ in shown]
+    for member, views in shown:
+        machine.place(member.network, where, machine.memory_format(SCORING))
+        if len(shown) > 1:  # the first batch of a network is slower, which is no part of its cost
+            outputs(member.room, member.network, views.part(slices[0]), SCORING, where)
+    for few in slices:
+        for number, (member, views) in enumerate(shown):
+            started = time.perf_counter()
+            parts[number].append(outputs(member.room, member.network, views.part(few), SCORING, where))
+            seconds[number] += time.perf_counter() - started
+    return [
+        Said(member.path, predictions(member.room, torch.cat(part), views), time_taken, int(views.counts.sum()))
+        for (member, views), part, time_taken in zip(shown, parts, seconds, strict=True)
+    ]
 
 
 def _own_data(folder: Path) -> str:
@@ -116,6 +165,18 @@ def _split_rows(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def _common_test(splits: Mapping[Path, list[dict[str, str]]]) -> dict[str, str]:
+    """Source and pixel hash of the pictures that these runs were all tested on."""
+    first, *others = splits
+    test = _own_test(first, splits[first])
+    for path in others:
+        if _own_test(path, splits[path]) != test:
+            raise UsageError(
+                f"{path}: its test pictures are not those of {first}; train both with the same --split-seed, or name data to score them on"
+            )
+    return test
+
+
 def _own_test(folder: Path, known: list[dict[str, str]]) -> dict[str, str]:
     """Source and pixel hash of the pictures that the run was tested on."""
     test = {row["source"]: row["hash"] for row in known if row["part"] == "test"}
@@ -124,12 +185,13 @@ def _own_test(folder: Path, known: list[dict[str, str]]) -> dict[str, str]:
     return test
 
 
-def _overlap(hashes: list[str], known: list[dict[str, str]]) -> list[str]:
-    seen = {row["hash"] for row in known if row["part"] != "test"}
+def _overlap(hashes: list[str], known: list[dict[str, str]], path: Path, models: int) -> list[str]:
+    seen = {row["hash"] for row in known if row["part"] in ("train", "validation")}
     shared = sum(mark in seen for mark in hashes)
     if not shared:
         return []
-    return [f"WARNING: {shared} of {len(hashes)} pictures were used in training this model, so the score is too good"]
+    which = "this model" if models == 1 else path
+    return [f"WARNING: {shared} of {len(hashes)} pictures were used in training {which}, so the score is too good"]
 
 
 def _costs(path: Path, classes: tuple[str, ...]) -> np.ndarray:

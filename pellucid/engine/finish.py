@@ -16,8 +16,10 @@ from . import checkpoint, machine, pretrained, processes, report, runs
 from .batches import Views
 from .checkpoint import State
 from .evaluate import SCORING, outputs, predictions
+from .loop import average
 from .prepare import PARTS, Prepared
 from .say import Say
+from .test_time import gain, scored
 
 
 def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, reading: float, say: Say) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
     answers = {"validation": predictions(room, seen, validation)}
     answers["test"] = predictions(room, outputs(room, network, test, SCORING, where), test)
     evaluation = time.perf_counter() - started
+    beside = _without_average(prepared, state, room, answers["test"], where)
     if processes.rank() > 0:
         return {}
     started = time.perf_counter()
@@ -55,6 +58,7 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
         "validation": evidence["validation"],
         "baselines": rivals,
         "against_best_baseline": against,
+        **beside,
     }
     checkpoint.save_model(folder / "model", room, network, {"name": folder.name, "test": evidence["test"], **pretrained.credited(folder)})
     write_text(folder / "predictions.csv", runs.table(metrics["test"].rows()))
@@ -66,15 +70,38 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
     for line in metrics["test"].sentences(summary):
         say.line(line)
+    if "ema" in summary:
+        say.line(f"average:  {_gained(summary['ema'])}")
     say.line(f"report:   {folder / 'report.html'}")
     say.line(f"next:     pellucid predict {folder} PICTURES")
     return summary
 
 
-def scored(room: Task, views: Views, answers: Sequence[Prediction]) -> Metric:
-    metric = room.metric()
-    metric.add(answers, [sample.truth for sample in views.samples])
-    return metric
+def _without_average(
+    prepared: Prepared, state: State, room: Task, ours: Sequence[Prediction], where: torch.device
+) -> dict[str, dict[str, Any]]:
+    """What averaged weights gained on the test part over the weights as they were in the same epoch."""
+    if not state.plain:
+        return {}
+    test = prepared.part("test")
+    state.network.load_state_dict(state.plain)
+    theirs = predictions(room, outputs(room, state.network, test, SCORING, where), test)
+    state.network.load_state_dict(state.best)
+    return {"ema": gain(room, test, ours, theirs) | {"seconds": _cost_of_average(state, prepared.recipe.ema)}}
+
+
+def _cost_of_average(state: State, decay: float, times: int = 20) -> float:
+    """Seconds that averaging took of the training: those of a few more averages, for each step that there was."""
+    started = time.perf_counter()
+    for _ in range(times):
+        average(state, decay, 0)
+    return round((time.perf_counter() - started) / times * state.history[-1]["step"], 3)
+
+
+def _gained(ema: dict[str, Any]) -> str:
+    points = {key: 100 * ema["gain"][key] for key in ("value", "low", "high")}
+    interval = f"({points['low']:+.2f} to {points['high']:+.2f})"
+    return f"averaging the weights gained {points['value']:+.2f} points {interval} of test accuracy and cost {ema['seconds']:.1f} s"
 
 
 def _baselines(prepared: Prepared, ours: Metric, say: Say) -> tuple[dict[str, Any], dict[str, Any] | None]:
@@ -83,7 +110,7 @@ def _baselines(prepared: Prepared, ours: Metric, say: Say) -> tuple[dict[str, An
     parts = {part: prepared.part(part) for part in PARTS}
     say.line("scoring free baselines on the same split")
     found, best = {}, None
-    for name, about, answers in room.baselines({part: (v.pixels(), v.samples) for part, v in parts.items()}, prepared.recipe.seed):
+    for name, about, answers in room.baselines({part: (v.pixels()[0], v.samples) for part, v in parts.items()}, prepared.recipe.seed):
         metrics = {part: scored(room, parts[part], given) for part, given in answers.items()}
         found[name] = about | {part: metric.result() for part, metric in metrics.items()}
         if best is None or metrics["test"].quick()["score"] > best[1].quick()["score"]:

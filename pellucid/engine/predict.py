@@ -5,22 +5,21 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ..core.errors import DataError, UsageError
 from ..core.files import write_text
 from ..core.images import PICTURE_SUFFIXES
 from ..core.types import Batch, Prediction, Sample
-from ..tasks.task import Task
-from . import checkpoint, machine, runs
+from . import machine, runs, test_time
 from .batches import Bad, headers, refuse
 from .say import Say
+from .test_time import Member
 
 BATCH = 32
 
@@ -37,6 +36,8 @@ def predict(
     model: str | Path,
     pictures: str | Path | Sequence[str | Path],
     *,
+    crops: str = "one",
+    with_models: Sequence[str | Path] = (),
     csv: str | Path | None = None,
     out: str | Path | None = None,
     device: str | None = None,
@@ -45,8 +46,9 @@ def predict(
 ) -> Predictions:
     """Asks a trained model about pictures.
 
-    model: a run folder. pictures: files, folders (read with their sub-folders) or glob patterns. csv: a table to write. out: a folder for
-    annotated copies. Nothing is written over a picture that is read. Raises UsageError, DataError, ModelError.
+    model: a run folder. pictures: files, folders (read with their sub-folders) or glob patterns. crops: "one", "flip" or "ten" views of
+    each picture; with_models: more runs of the same classes; the probabilities of all are averaged. csv: a table to write. out: a folder
+    for annotated copies. Nothing is written over a picture that is read. Raises UsageError, DataError, ModelError.
     """
     files, say = find([pictures] if isinstance(pictures, str | Path) else pictures), Say(quiet)
     if not files:
@@ -54,15 +56,16 @@ def predict(
     targets = _targets(files, Path(out)) if out is not None else {}
     if csv is not None and Path(csv).resolve() in {file.resolve() for file in files}:
         raise UsageError(f"{csv}: the table would overwrite a picture; give it another name")
-    room, network, _ = checkpoint.load_model(Path(model))
+    asked = [replace(member, room=member.room.with_crops(crops)) for member in test_time.members([model, *with_models])]
     where = machine.device(device)
-    network.to(where)
+    for member in asked:
+        member.network.to(where)
     answers: list[Prediction] = []
     # All headers first: what can be seen to be bad is told at once, before anything is computed or written.
     heads, bad = headers([Sample(file, None, str(file)) for file in files], say)
     refuse(bad, len(files), skip_bad)
     readable = [file for file, head in zip(files, heads, strict=True) if head is not None]
-    for file, outcome in say.track(_asked(room, network, readable, where), "predicting", len(readable)):
+    for file, outcome in say.track(_asked(asked, readable, where), "predicting", len(readable)):
         if isinstance(outcome, DataError):
             bad.append((str(file), str(outcome)))
             refuse(bad, len(files), skip_bad)
@@ -121,30 +124,38 @@ def _targets(files: Sequence[Path], out: Path) -> dict[Path, Path]:
     return targets
 
 
-def _asked(room: Task, network: nn.Module, files: Sequence[Path], where: torch.device) -> Iterator[tuple[Path, Any]]:
+def _asked(members: Sequence[Member], files: Sequence[Path], where: torch.device) -> Iterator[tuple[Path, Any]]:
     """(file, (prediction, pixels) or the error), in order."""
     for start in range(0, len(files), BATCH):
-        read = [(file, _viewed(room, file)) for file in files[start : start + BATCH]]
+        read = [(file, _viewed(members, file)) for file in files[start : start + BATCH]]
         good = [outcome for _, outcome in read if not isinstance(outcome, DataError)]
-        said = iter(_answers(room, network, [(sample, views) for sample, views in good], where) if good else [])
+        said = iter(_answers(members, good, where) if good else [])
         for file, outcome in read:
             yield file, outcome if isinstance(outcome, DataError) else (next(said), outcome[0].image)
 
 
-def _viewed(room: Task, file: Path) -> Any:
+def _viewed(members: Sequence[Member], file: Path) -> Any:
+    """The picture, and its views for each member; or the error."""
     try:
         sample = Sample(Sample(file, None, str(file)).pixels(), None, str(file))
-        return sample, room.views(sample)
+        return sample, [member.room.views(sample) for member in members]
     except DataError as error:
         return error
 
 
-def _answers(room: Task, network: nn.Module, good: Sequence[tuple[Sample, Any]], where: torch.device) -> list[Prediction]:
+def _answers(members: Sequence[Member], good: Sequence[tuple[Sample, Any]], where: torch.device) -> list[Prediction]:
+    return test_time.mean(
+        [_answers_of(member, [(sample, views[number]) for sample, views in good], where) for number, member in enumerate(members)]
+    )
+
+
+def _answers_of(member: Member, good: Sequence[tuple[Sample, Any]], where: torch.device) -> list[Prediction]:
     flat = [(sample.source, view, placement) for sample, views in good for view, placement in views]
     images = torch.from_numpy(np.stack([view for _, view, _ in flat])).permute(0, 3, 1, 2)
     batch = Batch(images, None, tuple(placement for _, _, placement in flat), tuple(source for source, _, _ in flat))
     with torch.inference_mode():
-        return room.decode(room.outputs(network, batch.to(where)), batch)
+        parts = [member.room.outputs(member.network, replace(batch, images=few).to(where)) for few in images.split(BATCH)]
+    return member.room.decode(torch.cat(parts), batch)
 
 
 def _row(answer: Prediction) -> dict[str, Any]:
