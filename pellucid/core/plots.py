@@ -26,6 +26,24 @@ STYLE = (
     ".plot .end{text-anchor:end}.plot .mid{text-anchor:middle}.plot .bold{font-weight:600}"
 )
 COLOURS = ("a", "b")
+# The same eight for several lines; on light paper the pale ones are darkened, so that a name can be read in its line's colour.
+MANY = {
+    "c0": ("#0072b2", "#56b4e9"),
+    "c1": ("#d55e00", "#ff8a45"),
+    "c2": ("#008763", "#2fc99b"),
+    "c3": ("#b4558c", "#e59fc9"),
+    "c4": ("#a87400", "#f0b429"),
+    "c5": ("#2b8fc7", "#9ecbff"),
+    "c6": ("#7d7600", "#f0e442"),
+    "c7": ("#22262a", "#e4e6e8"),
+}
+MANY_STYLE = (
+    "".join(f".plot .{name}{{color:{light}}}" for name, (light, _) in MANY.items())
+    + f"@media screen and (prefers-color-scheme:dark){{{''.join(f'.plot .{name}{{color:{dark}}}' for name, (_, dark) in MANY.items())}}}"
+    + ".plot .drawn{fill:none;stroke:currentColor;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}"
+    ".plot .filled,.plot text.filled{fill:currentColor}.plot .band{fill:currentColor;fill-opacity:.13}"
+    ".plot .faint{stroke-width:1;opacity:.5;color:var(--soft)}.plot .dashed{stroke-dasharray:5 4}"
+)
 
 
 def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
@@ -235,3 +253,132 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, title: str = "Calib
     parts += [_line(left, floor, left + side, floor, "hair"), _text(left, base + 16, f"answers (up to {counts.max():,} in a bin)")]
     parts.append(_text(left + side, floor + 33, "confidence", "end"))
     return _svg(left + side + 24, floor + 40, title, parts)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A curve of several. low and high: a band about it. colour: of MANY, or None for one that is only there, thin, grey and unnamed."""
+
+    name: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: str | None
+    dashed: bool = False
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+
+def overlay(lines: Sequence[Line], title: str, x_name: str, percent: bool = False, above: tuple[str, float] | None = None) -> str:
+    """Lines over one x-axis, each named at its end; names never overlap. Scales are as in `curves`; a point is a finite x and y.
+
+    above: a second axis on top, its name and how many units of x are one of it, as ("epoch", 1078).
+    """
+    lines = [line for line in lines if len(line.x)]
+    known = [float(v) for line in lines for v in (*line.y, *line.low, *line.high) if math.isfinite(v)] or [0.0]
+    xs = [float(v) for line in lines for v in line.x] or [0.0, 1.0]
+    log = not percent and min(known) > 0 and max(known) > 30 * min(known)
+    least = min(min(known), max(known) - 0.1) if percent else min(0.0, *known)
+    levels = _decades(min(known), max(known)) if log else ticks(least, max(known))
+    if percent:
+        levels = [level for level in levels if 0 <= level <= 1] or levels
+    named = [line for line in lines if line.colour]
+    right = 18 + max([_width(_short(line.name, 150)) for line in named], default=0)
+    left, top, bottom, plot = 50.0, 58.0 if above else 34.0, 36.0, 340.0
+    width, height = left + plot + right, top + max(210.0, 15.0 * len(named)) + bottom
+    low, high = min(levels[0], *known), max(levels[-1], *known)
+    across = _Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, left + 8, left + plot)
+    up = _Scale(low, high if high > low else low + 1, height - bottom, top, log)
+    parts = [f"<style>{MANY_STYLE}</style>", _text(0, 14, title + (" (log scale)" if log else ""), "ink bold")]
+    for level in levels:
+        parts += [_line(left, up(level), left + plot, up(level), "hair"), _text(left - 8, up(level) + 4, _number(level, percent), "end")]
+    parts += [*_axis(across, height - bottom + 18, 1.0), _text(left + plot, height - 3, x_name, "end")]
+    if above:
+        parts += [*_axis(across, top - 8, above[1]), _text(left + plot, top - 24, above[0], "end")]
+    ends = []
+    for line in sorted(lines, key=lambda line: line.colour is not None):
+        parts += _drawn(line, across, up)
+        if line.colour:
+            last = max((i for i, v in enumerate(line.y) if math.isfinite(v)), default=None)
+            ends += [] if last is None else [(up(line.y[last]), _short(line.name, 150), line.colour)]
+    for y, (_, name, colour) in zip(_spread([end[0] for end in ends], 15, top, height - bottom), ends, strict=True):
+        parts.append(_text(left + plot + 9, y + 4, name, f"bold filled {colour}"))
+    return _svg(width, height, title, parts)
+
+
+def _axis(across: _Scale, y: float, unit: float) -> list[str]:
+    """Numbers of an axis whose one is `unit` of the scale; few enough to stand apart."""
+    low, high = across.low / unit, across.high / unit
+    marks = [t for t in ticks(low, high, 5) if low - 1e-9 <= t <= high + 1e-9 and (t == int(t) or high - low < 2)]
+    return [_text(across(mark * unit), y, _thousands(mark), "mid") for mark in marks]
+
+
+def _thousands(value: float) -> str:
+    return f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} k" if value >= 1e4 else f"{value:g}"
+
+
+def _drawn(line: Line, across: _Scale, up: _Scale) -> list[str]:
+    points = [(across(x), up(y)) if math.isfinite(y) else None for x, y in zip(line.x, line.y, strict=True)]
+    css = f"drawn {line.colour or 'faint'}{' dashed' if line.dashed else ''}"
+    parts = [f'<path d="{_path(points)}" class="{css}"><title>{escape(line.name)}</title></path>']
+    if line.colour and len(line.low) and max(b - a for a, b in zip(line.low, line.high, strict=True)) > 0:
+        edge = [*zip(line.x, line.high, strict=True), *reversed(list(zip(line.x, line.low, strict=True)))]
+        parts.insert(0, f'<path d="{_path([(across(x), up(y)) for x, y in edge])}Z" class="band {line.colour}"/>')
+    last = next((point for point in reversed(points) if point), None)
+    if line.colour and last:
+        parts.append(f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3" class="filled {line.colour}"/>')
+    return parts
+
+
+def _spread(wanted: Sequence[float], least: float, low: float, high: float) -> list[float]:
+    """Places at least `least` apart, in the order wanted and as near to it as can be (least squares); between low and high where there
+    is room."""
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    # Without their gaps the places need only not decrease, which pools of equal places do (isotonic regression).
+    pools: list[list[float]] = []
+    for rank, i in enumerate(order):
+        pools.append([wanted[i] - rank * least])
+        while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
+            pools[-2:] = [pools[-2] + pools[-1]]
+    flat = [float(np.mean(pool)) for pool in pools for _ in pool]
+    most = max(low, high - least * (len(wanted) - 1))
+    placed = dict(zip(order, (min(max(v, low), most) + rank * least for rank, v in enumerate(flat)), strict=True))
+    return [placed[i] for i in range(len(wanted))]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A value with its interval and what stands at the right of it; None leaves the point or the line out."""
+
+    name: str
+    value: float | None
+    low: float | None
+    high: float | None
+    said: str
+
+
+def forest(rows: Sequence[Mark], title: str, x_name: str, zero: float | None = None, strong: str = "") -> str:
+    """Values with their intervals, one below the other. zero: where a rule stands. strong: the name of the row in blue."""
+    known = [v for row in rows for v in (row.value, row.low, row.high, zero) if v is not None] or [0.0, 1.0]
+    marks = ticks(min(known), max(known), 5)
+    left = 24 + max(_width(_short(row.name, 220)) for row in rows)
+    plot, top, step = 340.0, 30.0, 26.0
+    right = 20 + max(_width(row.said) for row in rows)
+    base = top + step * len(rows)
+    across = _Scale(marks[0], marks[-1], left, left + plot)
+    parts = [_text(0, 14, title, "ink bold")]
+    for mark in marks:
+        parts += [
+            _line(across(mark), top, across(mark), base, "hair"),
+            _text(across(mark), base + 17, f"{mark:.6g}".replace("-", "\u2212"), "mid"),
+        ]
+    if zero is not None:
+        parts.append(_line(across(zero), top, across(zero), base, "rule"))
+    parts.append(_text(left + plot, base + 34, x_name, "end"))
+    for i, row in enumerate(rows):
+        y, colour = top + step * (i + 0.5), "a" if row.name == strong else "b"
+        parts += [_text(left - 14, y + 4, _short(row.name, 220), "ink end"), _text(left + plot + 16, y + 4, row.said)]
+        if row.low is not None and row.high is not None:
+            parts.append(_line(across(row.low), y, across(row.high), y, f"line {colour}"))
+        if row.value is not None:
+            parts.append(f'<circle cx="{across(row.value):.1f}" cy="{y:.1f}" r="4.5" class="{colour}"/>')
+    return _svg(left + plot + right, base + 40, title, parts)

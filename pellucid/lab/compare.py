@@ -1,0 +1,200 @@
+"""Runs held against each other: scores with intervals, paired tests, and what they allow to say.
+
+An arm is what is tried: runs that differ in nothing but their seed or fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import UsageError, did_you_mean
+from ..core.evidence import mcnemar
+from ..core.paired import SCORES, holm, nadeau_bengio, paired_bootstrap_of, seeds_and_pictures
+from . import compare_words as words
+from .arms import Arm, Result, arm, by_part, differing, grouped, mean_score, read, test_share
+from .page import write
+
+__all__ = ["Arm", "Comparison", "Difference", "Result", "compare", "write"]
+
+# Below it, after Holm's correction, a difference is claimed.
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm's mean score minus that of the reference, in shares. p: of this test alone; adjusted: after Holm's correction over the arms;
+    low and high: 95 % for this one alone, None where nothing varies. kind: "pictures" (one run each, the same test pictures), "seeds"
+    (several) or "splits" (different test pictures). detail: what the test counted."""
+
+    arm: str
+    kind: str
+    mean: float
+    low: float | None
+    high: float | None
+    p: float
+    test: str
+    detail: dict[str, Any]
+    adjusted: float = 1.0
+    sentence: str = ""
+
+    @property
+    def claimed(self) -> bool:
+        return self.adjusted < LEVEL and self.mean != 0
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self) | {"claimed": self.claimed}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found; `write` makes the page of it, `to_json` what a program reads.
+
+    differences: of every arm with runs but the reference. summary: what can be concluded of all, in one sentence. notes: what a reader
+    must know beside it.
+    """
+
+    score: str
+    against: str
+    arms: tuple[Arm, ...]
+    differences: tuple[Difference, ...]
+    summary: str
+    notes: tuple[str, ...]
+
+    @property
+    def reference(self) -> Arm:
+        return next(arm for arm in self.arms if arm.name == self.against)
+
+    @property
+    def sentences(self) -> dict[str, str]:
+        """arm → what can be concluded of it against the reference."""
+        found = {difference.arm: difference.sentence for difference in self.differences}
+        return found | {arm.name: words.all_diverged(arm) for arm in self.arms if not arm.runs}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "score": self.score,
+            "against": self.against,
+            "summary": self.summary,
+            "arms": [_described(arm) for arm in self.arms],
+            "differences": [difference.to_json() for difference in self.differences],
+            "notes": list(self.notes),
+        }
+
+
+def _described(arm: Arm) -> dict[str, Any]:
+    figures = {key: getattr(arm, key) for key in ("train_accuracy", "epochs", "seen", "seconds", "parameters", "recall")}
+    return {
+        "name": arm.name,
+        "runs": [str(run.folder) for run in arm.runs],
+        "diverged": arm.diverged,
+        "settings": arm.settings,
+        "test": arm.test,
+    } | figures
+
+
+def compare(
+    arms: Mapping[str, Sequence[str | Path]] | Sequence[str | Path],
+    against: str | Path | None = None,
+    score: str = "accuracy",
+    diverged: Mapping[str, int] | None = None,
+) -> Comparison:
+    """Holds every arm against one, the reference: `against` (its name or one of its runs), or the first that has runs.
+
+    arms: name → folders of finished runs; or folders alone, of which those that differ only in their seed or fold make an arm.
+    score: "accuracy" or "balanced_accuracy". diverged: name → how many of its runs ended with a loss that was not finite; they are
+    counted in the table and are in no mean. An arm all of whose runs diverged has no folders.
+
+    The same test pictures: McNemar's test and a paired bootstrap for one run each, seeds and pictures together (core/paired.py) for
+    several. Different test pictures, as in cross-validation: the corrected t-test of Nadeau and Bengio over the parts that both have.
+    Holm's correction over the arms.
+
+    Raises UsageError for an unknown arm or score and for runs of different data, classes or test pictures, ModelError for a folder that
+    is no finished run.
+    """
+    if score not in SCORES:
+        raise UsageError(f'score: unknown "{score}"; {did_you_mean(score, SCORES)}')
+    lost = diverged or {}
+    if isinstance(arms, Mapping):
+        found = {name: [read(Path(folder)) for folder in arms.get(name, ())] for name in dict.fromkeys([*arms, *lost])}
+    else:
+        found = grouped([read(folder) for folder in dict.fromkeys(map(Path, arms))])
+    reference = _reference(against, found)
+    _refuse_unlike(found[reference][0], [run for runs in found.values() for run in runs])
+    shown = differing(found)
+    made = {name: arm(name, runs, lost.get(name, 0), shown, score) for name, runs in found.items()}
+    raw = [_difference(name, runs, found[reference], reference, score) for name, runs in found.items() if runs and name != reference]
+    adjusted = holm({difference.arm: difference.p for difference in raw})
+    corrected = [replace(difference, adjusted=adjusted[difference.arm]) for difference in raw]
+    said = tuple(replace(d, sentence=words.conclusion(d, made[d.arm], reference, score, len(raw))) for d in corrected)
+    comparison = Comparison(score, reference, tuple(made.values()), said, "", _notes(found))
+    return replace(comparison, summary=words.summary(comparison))
+
+
+def _reference(against: str | Path | None, found: Mapping[str, Sequence[Result]]) -> str:
+    """The name of the arm that the others are held against."""
+    known = [name for name, runs in found.items() if runs]
+    if not known:
+        raise UsageError("nothing to compare: no arm has a finished run")
+    if against is None:
+        return known[0]
+    by_run = {run.folder.resolve(): name for name, runs in found.items() for run in runs}
+    name = str(against) if str(against) in known else by_run.get(Path(against).resolve())
+    if name is None:
+        raise UsageError(f'against: there is no arm or run "{against}" that is finished; {did_you_mean(str(against), known)}')
+    return name
+
+
+def _refuse_unlike(first: Result, runs: Sequence[Result]) -> None:
+    for run in runs:
+        if run.classes != first.classes:
+            raise UsageError(f"{run.folder}: has other classes than {first.folder}; only runs that answer the same can be compared")
+        if run.facts["fingerprint"] != first.facts["fingerprint"]:
+            raise UsageError(
+                f"{run.folder}: was trained on other data ({run.facts['source']}) than {first.folder} ({first.facts['source']}), or they "
+                "have changed in between; only runs on the same data can be compared"
+            )
+
+
+def _difference(name: str, ours: Sequence[Result], theirs: Sequence[Result], against: str, score: str) -> Difference:
+    """Without Holm's correction and its sentence."""
+    mine, others = by_part(ours), by_part(theirs)
+    common = [part for part in mine if part in others]
+    if not common:
+        raise UsageError(
+            f"{name} and {against}: no run of one was tested on the same pictures as a run of the other; train both with the same seed, "
+            "or set --split-seed for all"
+        )
+    if len(common) > 1:
+        deltas = [mean_score(mine[part], score) - mean_score(others[part], score) for part in common]
+        t = nadeau_bengio(deltas, test_share([run for part in common for run in mine[part]]))
+        detail = {"differences": deltas, "parts": len(common)}
+        return Difference(name, "splits", t["mean"], t["low"], t["high"], t["p"], "corrected t-test (Nadeau and Bengio 2003)", detail)
+    a, b = mine[common[0]], others[common[0]]
+    truth, answers_a, answers_b = a[0].truth, np.stack([run.answers for run in a]), np.stack([run.answers for run in b])
+    if len(a) > 1 or len(b) > 1:
+        t = seeds_and_pictures(score, truth, answers_a, answers_b)
+        return Difference(name, "seeds", t["mean"], t["low"], t["high"], t["p"], "t-test over seeds and pictures", {"runs": t["runs"]})
+    boot = paired_bootstrap_of(score, truth, answers_a[0], answers_b[0])
+    counted = mcnemar(answers_a[0] == truth, answers_b[0] == truth)
+    detail = {key: counted[key] for key in ("only_a", "only_b", "pictures")} | {"mcnemar_p": counted["p"], "bootstrap_p": boot["p"]}
+    p, test = (counted["p"], counted["test"]) if score == "accuracy" else (boot["p"], "paired bootstrap over pictures")
+    return Difference(name, "pictures", boot["mean"], boot["low"], boot["high"], p, test, detail)
+
+
+def _notes(found: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
+    notes = []
+    for name, group in found.items():
+        inside = differing({str(i): [run] for i, run in enumerate(group)})
+        if inside:
+            notes.append(f"The runs of {name} differ in {', '.join(inside)} as well as in their seeds; the table shows the first one's.")
+    parts = {name: set(by_part(group)) for name, group in found.items() if group}
+    if len({frozenset(of) for of in parts.values()}) > 1:
+        notes.append("Not all arms were tested on the same pictures: a difference is measured on those parts that both have.")
+    if any(len(group) == 1 for group in found.values()):
+        notes.append(words.ONE_RUN)
+    return tuple(notes)

@@ -1,0 +1,116 @@
+"""The sentences of a comparison: what can and cannot be concluded, each made from the numbers that stand beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..core.evidence import Score
+from ..engine.report_words import chance, interval, percent, plural
+
+if TYPE_CHECKING:
+    from .arms import Arm
+    from .compare import Comparison, Difference
+
+MINUS = "\u2212"
+# Half an interval reaches 1.96 standard errors; what is seen four times in five lies 1.96 + 0.84 of them from 0.
+SEEN = (1.96 + 0.84) / 1.96
+ONE_RUN = (
+    "One run shows how far chance in the choice of test pictures reaches, not what another seed would give; three seeds or more with the "
+    "same --split-seed show both."
+)
+SCOPE = {
+    "pictures": "real for these two trained networks; other seeds were not tried",
+    "seeds": "real for this data and these settings, over seeds and test pictures",
+    "splits": "real for this data and these settings, over splits",
+}
+
+
+def name_of(score: str) -> str:
+    return score.replace("_", " ")
+
+
+def points(share: float) -> str:
+    """0.0312 → `3.1`."""
+    return f"{100 * abs(share):.1f}" if abs(share) >= 0.00095 else f"{100 * abs(share):.2f}"
+
+
+def signed(share: float) -> str:
+    return ("+" if share > 0 else MINUS if share < 0 else "") + points(share)
+
+
+def reach(difference: Difference) -> str:
+    """` (+0.4 to +5.8)`."""
+    return "" if difference.low is None or difference.high is None else f" ({signed(difference.low)} to {signed(difference.high)})"
+
+
+def conclusion(difference: Difference, arm: Arm, against: str, score: str, tests: int) -> str:
+    said = f"{arm.name}: {_finding(difference, against, score, tests)}"
+    if arm.diverged:
+        said += f" {plural(arm.diverged, 'further run')} of it diverged and {'is' if arm.diverged == 1 else 'are'} not in these figures."
+    return said
+
+
+def _finding(difference: Difference, against: str, score: str, tests: int) -> str:
+    p, alone = chance(difference.adjusted), chance(difference.p)
+    corrected = f" after Holm's correction over {tests} arms" if tests > 1 else ""
+    direction = "higher" if difference.mean > 0 else "lower"
+    size = f"{points(difference.mean)} points {direction}{reach(difference)} than {against}"
+    if difference.mean == 0 and difference.low == difference.high:
+        return f"{name_of(score)} is exactly that of {against}, and nothing varies: no difference can be claimed."
+    if difference.claimed:
+        return f"{name_of(score)} is {size}; {p}{corrected}: the difference is {SCOPE[difference.kind]}."
+    if difference.low is None or difference.high is None:
+        return f"{name_of(score)} is {size} in every run alike, which leaves nothing to judge chance by: no difference can be claimed."
+    unseen = (
+        f"with these runs a difference under about {points(SEEN * (difference.high - difference.low) / 2)} points could easily be missed"
+    )
+    if difference.p < 0.05:
+        return (
+            f"{name_of(score)} is {size}; {alone} alone but {p}{corrected}: among so many arms no difference can be claimed, and {unseen}."
+        )
+    return f"{name_of(score)} is {size}; {p}{corrected}: no difference can be claimed, and {unseen}."
+
+
+def all_diverged(arm: Arm) -> str:
+    if not arm.diverged:
+        return f"{arm.name}: has no finished run."
+    runs = "its only run" if arm.diverged == 1 else f"all {arm.diverged} runs"
+    return f"{arm.name}: {runs} diverged (the loss was no longer finite), so nothing is learnt with these settings."
+
+
+def summary(comparison: Comparison) -> str:
+    """Which arms are better or worse than the reference, for which nothing can be claimed, and which diverged."""
+    reference = comparison.reference
+    if len(comparison.arms) == 1:
+        return f"{reference.name} has a {name_of(comparison.score)} of {figure(reference.test)}; there is nothing to compare it with."
+    better = [d.arm for d in comparison.differences if d.claimed and d.mean > 0]
+    worse = [d.arm for d in comparison.differences if d.claimed and d.mean < 0]
+    open_ = [d.arm for d in comparison.differences if not d.claimed]
+    lost = [arm.name for arm in comparison.arms if not arm.runs]
+    parts = [f"{_listed(names)} {_is(names)} {how}" for names, how in ((better, "better"), (worse, "worse")) if names]
+    parts += [f"for {_listed(open_)} no difference can be claimed"] if open_ else []
+    parts += [f"{_listed(lost)} diverged"] if lost else []
+    hedge = (
+        ", as these networks are trained; other seeds were not tried" if {d.kind for d in comparison.differences} == {"pictures"} else ""
+    )
+    return f"Against {reference.name} ({name_of(comparison.score)} {figure(reference.test)}), {'; '.join(parts)}{hedge}."
+
+
+def figure(score: Score) -> str:
+    """`97.1 % (95.8–98.2)`."""
+    return percent(score["value"]) + (f" ({interval(score)})" if score.get("low") is not None else "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _is(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def setting(value: Any) -> str:
+    if value is None:
+        return "–"
+    return "×".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,139 @@
+"""A comparison as one page: self-contained, no scripts, opens offline, in the style of a run's report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core import plots
+from ..core.files import write_json, write_text
+from ..core.plots import MANY, Line, Mark
+from ..engine import report_words
+from . import compare_words as words
+from .arms import Arm
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+
+# Classes of the test part that differ in number by more than this get a table of their own.
+IMBALANCED = 1.5
+# So many arms are named in a plot; the others are grey. Beyond them their own curves are folded away.
+NAMED = len(MANY)
+
+
+def write(comparison: Comparison, folder: Path, title: str = "", about: Mapping[str, str] | None = None) -> Path:
+    """`index.html`, `comparison.json` and `plots/*.svg` in `folder`; returns the page's path. Writing again gives the same page.
+
+    title: of the page. about: what stands above the findings, as {"question": …, "expected": …}. Raises MachineError when it cannot be
+    written.
+    """
+    from jinja2 import Environment, FileSystemLoader
+    from markupsafe import Markup
+
+    folder, here = Path(folder), Path(__file__).parent
+    drawn = figures(comparison)
+    for name, svg in drawn.items():
+        write_text(folder / "plots" / f"{name}.svg", svg)
+    write_json(folder / "comparison.json", comparison.to_json())
+    jinja = Environment(loader=FileSystemLoader([here, here.parent / "engine"]), autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    jinja.filters |= {"percent": report_words.percent, "range": report_words.interval, "count": report_words.count}
+    jinja.filters |= {"clock": report_words.clock, "chance": report_words.chance, "setting": words.setting}
+    page = jinja.get_template("compare.html.j2").render(
+        c=comparison,
+        title=title or f"{len(comparison.arms)} arms on {Path(data_of(comparison)).name}",
+        about=about or {},
+        data=data_of(comparison),
+        figures={name: Markup(svg) for name, svg in drawn.items()},
+        differences={difference.arm: difference for difference in comparison.differences},
+        settings=list(comparison.reference.settings),
+        classes=classes(comparison),
+        folded=len(comparison.arms) > NAMED,
+        words=words,
+    )
+    write_text(folder / "index.html", page)
+    return folder / "index.html"
+
+
+def data_of(comparison: Comparison) -> str:
+    return str(comparison.reference.runs[0].facts["source"])
+
+
+def figures(comparison: Comparison) -> dict[str, str]:
+    """name → SVG: the scores, the differences, all arms in one plot for each measure and axis, and every arm by itself."""
+    made = {"scores": _scores(comparison)}
+    if comparison.differences:
+        made["differences"] = _differences(comparison)
+    score = f"validation_{comparison.score}"
+    if not any(len(arm.curve(score)["value"]) for arm in comparison.arms):
+        score = "validation_accuracy"
+    titles = {"loss": ("validation_loss", "Validation loss"), "score": (score, words.name_of(score).capitalize())}
+    for name, (column, title) in titles.items():
+        for axis, x_name in (("seen", "training examples seen"), ("epochs", "epoch")):
+            made[f"{name}-{axis}"] = plots.overlay(_lines(comparison, column, axis), title, x_name, percent=name == "score")
+    for number, arm in enumerate(comparison.arms, 1):
+        if arm.runs:
+            for measure in ("loss", "accuracy"):
+                made[f"arm-{number}-{measure}"] = _alone(arm, measure)
+    return made
+
+
+def _scores(comparison: Comparison) -> str:
+    rows = [_mark(arm.name, arm.test, "value", words.figure(arm.test) if arm.runs else "diverged") for arm in comparison.arms]
+    title = f"Test {words.name_of(comparison.score)}, with 95 % intervals"
+    return plots.forest(rows, title, "percent", strong=comparison.against)
+
+
+def _differences(comparison: Comparison) -> str:
+    said = [f"{words.signed(d.mean)}{words.reach(d)}, {report_words.chance(d.adjusted)}" for d in comparison.differences]
+    rows = [_mark(d.arm, vars(d), "mean", text) for d, text in zip(comparison.differences, said, strict=True)]
+    return plots.forest(rows, f"Difference from {comparison.against}, with 95 % intervals", "points", zero=0.0)
+
+
+def _mark(name: str, found: Mapping[str, Any], value: str, said: str) -> Mark:
+    return Mark(name, _hundred(found[value]), _hundred(found["low"]), _hundred(found["high"]), said)
+
+
+def _hundred(share: float | None) -> float | None:
+    return None if share is None else 100 * share
+
+
+def coloured(comparison: Comparison) -> dict[str, str]:
+    """The reference and the arms with the highest scores, each with its colour in all plots."""
+    rest = [arm for arm in comparison.arms if arm.runs and arm.name != comparison.against]
+    best = sorted(rest, key=lambda arm: -arm.test["value"])[: NAMED - 1]
+    names = [comparison.against, *(arm.name for arm in rest if arm in best)]
+    return dict(zip(names, MANY, strict=False))
+
+
+def _lines(comparison: Comparison, column: str, axis: str) -> list[Line]:
+    colours = coloured(comparison)
+    return [_line(arm.name, arm.curve(column), axis, colours.get(arm.name)) for arm in comparison.arms]
+
+
+def _line(name: str, curve: Mapping[str, Any], axis: str, colour: str | None, dashed: bool = False) -> Line:
+    return Line(name, curve[axis].tolist(), curve["value"].tolist(), colour, dashed, curve["low"].tolist(), curve["high"].tolist())
+
+
+def _alone(arm: Arm, measure: str) -> str:
+    """Training and validation of one arm, against examples seen below and epochs above."""
+    training, validation = arm.curve(f"train_{measure}"), arm.curve(f"validation_{measure}")
+    lines = [_line("training", training, "seen", "c1", dashed=True), _line("validation", validation, "seen", "c0")]
+    longest = validation if len(validation["seen"]) else training
+    epoch = longest["seen"][-1] / longest["epochs"][-1] if len(longest["seen"]) else 1.0
+    return plots.overlay(
+        lines, measure.capitalize(), "training examples seen", percent=measure == "accuracy", above=("epoch", float(epoch))
+    )
+
+
+def classes(comparison: Comparison) -> list[dict[str, Any]]:
+    """A row a class with its recall in every arm, where classes differ in number or the score asks for each; else none."""
+    counts: Sequence[int] = list(comparison.reference.runs[0].facts["counts"]["test"].values())
+    if comparison.score == "accuracy" and max(counts) <= IMBALANCED * max(1, min(counts)):
+        return []
+    names = comparison.reference.runs[0].classes
+    recalls = {arm.name: arm.recall for arm in comparison.arms if arm.runs}
+    return [
+        {"name": name, "pictures": count, "recall": {arm: of[name] for arm, of in recalls.items()}}
+        for name, count in zip(names, counts, strict=True)
+    ]

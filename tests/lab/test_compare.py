@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Sequence
+from html import unescape
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import pellucid
+from pellucid import cli as command_line
+from pellucid.core.errors import ModelError, UsageError
+from pellucid.core.evidence import classification, mcnemar
+from pellucid.engine.runs import table
+from pellucid.lab.compare import Comparison, compare, write
+
+CLASSES = ["cat", "dog", "newt"]
+
+
+def made(folder: Path, right: float, *, seed: int = 0, part: int = 0, pictures: int = 120, **settings: Any) -> Path:
+    """A finished run, as files: `part` says which test pictures, `right` how often they are answered right."""
+    rng = np.random.default_rng([seed, part, int(1000 * right)])
+    truth = np.random.default_rng(part).choice(3, size=pictures, p=[0.6, 0.3, 0.1])
+    answer = np.where(rng.random(pictures) < right, truth, (truth + 1) % 3)
+    told = settings.pop("facts", {})
+    settings = {"model": "lenet5", "lr": 0.01, "batch": 10, "seed": seed, "threads": 1 + seed % 2} | settings
+    counts = {"train": dict.fromkeys(CLASSES, 100), "validation": dict.fromkeys(CLASSES, 20)}
+    counts["test"] = {name: int((truth == i).sum()) for i, name in enumerate(CLASSES)}
+    facts = {"source": "pets", "classes": CLASSES, "counts": counts, "fingerprint": "f00d"} | told
+    evidence = classification(truth, np.eye(3)[answer], CLASSES)
+    summary = {"name": folder.name, "parameters": 61706, "epochs_run": 3, "best_epoch": 2, "seconds": {"training": 7.5}, "test": evidence}
+    rows = [
+        {
+            "epoch": e,
+            "step": 25 * e,
+            "seen": 250 * e,
+            "train_loss": 1 / e,
+            "train_accuracy": 0.5 + 0.1 * e,
+            "validation_loss": 1.2 / e,
+            "validation_accuracy": 0.5,
+        }
+        for e in (1, 2, 3)
+    ]
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text("data = 'pets'\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in settings.items()))
+    (folder / "data.json").write_text(json.dumps(facts))
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "metrics.csv").write_text(table(rows))
+    answers = [
+        {"source": f"{part}/{i}.png", "truth": CLASSES[t], "answer": CLASSES[a]} for i, (t, a) in enumerate(zip(truth, answer, strict=True))
+    ]
+    # Runs need not write their pictures in one order.
+    (folder / "predictions.csv").write_text(table([answers[i] for i in rng.permutation(pictures)]))
+    return folder
+
+
+def correct(folder: Path) -> np.ndarray:
+    rows = sorted(line.split(",") for line in (folder / "predictions.csv").read_text().splitlines()[1:])
+    return np.array([truth == answer for _, truth, answer in rows])
+
+
+def only(comparison: Comparison) -> Any:
+    (difference,) = comparison.differences
+    return difference
+
+
+# --- which test -----------------------------------------------------------------------------------------------------------------
+
+
+def test_one_run_each_is_mcnemar_on_pictures_in_any_order(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", 0.95), made(tmp_path / "b", 0.7, lr=0.1)
+    difference = only(compare({"a": [a], "b": [b]}))
+    expected = mcnemar(correct(b), correct(a))
+    assert difference.kind == "pictures" and difference.p == expected["p"] == difference.adjusted
+    assert difference.detail["only_a"] == expected["only_a"]
+    assert difference.mean == pytest.approx(correct(b).mean() - correct(a).mean())
+    assert difference.claimed and difference.low < difference.mean < difference.high < 0
+
+
+def test_several_seeds_on_the_same_pictures(tmp_path: Path) -> None:
+    arms = {name: [made(tmp_path / f"{name}{seed}", right, seed=seed) for seed in range(3)] for name, right in (("a", 0.7), ("b", 0.9))}
+    found = compare(arms)
+    difference = only(found)
+    assert difference.kind == "seeds" and difference.claimed and difference.low > 0
+    scores = [correct(folder).mean() for folder in arms["b"]]
+    interval = stats.t.interval(0.95, 2, np.mean(scores), stats.sem(scores))
+    assert found.arms[1].test["value"] == pytest.approx(np.mean(scores))
+    assert found.arms[1].test["low"] == pytest.approx(interval[0])
+    assert "over seeds" in difference.sentence
+
+
+def test_folds_are_matched_by_their_test_pictures_whatever_the_order(tmp_path: Path) -> None:
+    arms = {
+        name: [made(tmp_path / f"{name}{part}", right, part=part, fold=f"{part + 1}/5") for part in order]
+        for name, right, order in (("a", 0.7, range(5)), ("b", 0.85, [3, 1, 4, 0, 2]))
+    }
+    difference = only(compare(arms))
+    deltas = [correct(tmp_path / f"b{p}").mean() - correct(tmp_path / f"a{p}").mean() for p in (3, 1, 4, 0, 2)]
+    assert difference.kind == "splits" and difference.detail["differences"] == pytest.approx(deltas)
+    error = np.std(deltas, ddof=1) * np.sqrt(1 / 5 + 120 / 360)
+    assert difference.p == pytest.approx(2 * stats.t.sf(abs(np.mean(deltas)) / error, 4))
+
+
+def test_balanced_accuracy_of_single_runs_is_a_bootstrap(tmp_path: Path) -> None:
+    found = compare({"a": [made(tmp_path / "a", 0.9)], "b": [made(tmp_path / "b", 0.5)]}, score="balanced_accuracy")
+    difference = only(found)
+    assert "bootstrap" in difference.test and difference.p == difference.detail["bootstrap_p"]
+    values = [json.loads((tmp_path / name / "summary.json").read_text())["test"]["balanced_accuracy"]["value"] for name in "ab"]
+    assert difference.mean == pytest.approx(values[1] - values[0])
+
+
+def test_parts_that_only_one_arm_has_are_left_out_and_said(tmp_path: Path) -> None:
+    a = [made(tmp_path / f"a{part}", 0.8, part=part) for part in range(3)]
+    found = compare({"a": a, "b": [made(tmp_path / "b1", 0.8, part=1, lr=1.0)]})
+    assert only(found).kind == "pictures" and only(found).detail["pictures"] == 120
+    assert any("Not all arms" in note for note in found.notes)
+
+
+# --- what is said ---------------------------------------------------------------------------------------------------------------
+
+
+def test_holm_decides_what_is_claimed_among_many_arms(tmp_path: Path) -> None:
+    arms = {"none": [made(tmp_path / "none", 0.8)]}
+    arms |= {f"arm {i}": [made(tmp_path / f"arm{i}", 0.6 + 0.02 * i, seed=i)] for i in range(1, 9)}
+    found = compare(arms)
+    assert any(d.p < 0.05 < d.adjusted for d in found.differences) and any(d.claimed for d in found.differences)
+    alone = [d for d in found.differences if d.p < 0.05 < d.adjusted]
+    assert all("alone but" in d.sentence and "among so many arms" in d.sentence for d in alone)
+    for difference in found.differences:
+        claimed = "no difference can be claimed" not in difference.sentence
+        assert claimed == difference.claimed == (difference.adjusted < 0.05)
+        assert claimed or "could easily be missed" in difference.sentence or difference.low is None
+
+
+def test_the_reference_is_the_first_or_the_one_that_is_named(tmp_path: Path) -> None:
+    arms = {"a": [made(tmp_path / "a", 0.95)], "b": [made(tmp_path / "b", 0.6)]}
+    assert compare(arms).against == "a" and compare(arms, "b").against == "b" and compare(arms, tmp_path / "b").against == "b"
+    assert "b is worse" in compare(arms).summary and "a is better" in compare(arms, "b").summary
+    assert only(compare(arms)).mean == -only(compare(arms, "b")).mean
+
+
+def test_settings_that_differ_are_shown_and_no_others(tmp_path: Path) -> None:
+    found = compare({"a": [made(tmp_path / "a", 0.9)], "b": [made(tmp_path / "b", 0.9, seed=1, lr=0.5, imbalance="oversample")]})
+    assert [arm.settings for arm in found.arms] == [{"lr": 0.01, "imbalance": None}, {"lr": 0.5, "imbalance": "oversample"}]
+    plain = found.arms[0]
+    assert (plain.train_accuracy, plain.epochs, plain.seconds, plain.parameters) == (0.7, 3, 7.5, 61706)
+    assert plain.seen == 3 * 250
+
+
+def test_arms_that_diverged_are_counted_and_are_in_no_mean(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", 0.9), made(tmp_path / "b", 0.9, lr=0.1)
+    found = compare({"huge": [], "a": [a], "b": [b]}, diverged={"huge": 3, "b": 1, "vast": 1})
+    assert found.against == "a" and [arm.diverged for arm in found.arms] == [3, 0, 1, 1]
+    assert "all 3 runs diverged" in found.sentences["huge"] and "1 further run of it diverged" in found.sentences["b"]
+    assert found.summary.count("huge and vast diverged") == 1
+    page = write(found, tmp_path / "page").read_text()
+    assert "3 diverged" in page
+
+
+def test_identical_answers_and_a_single_arm(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", 1.0), made(tmp_path / "b", 1.0, lr=0.1)
+    assert only(compare({"a": [a], "b": [b]})).p == 1.0
+    alone = compare({"a": [a]})
+    assert alone.differences == () and "nothing to compare it with" in alone.summary
+    assert write(alone, tmp_path / "page").exists()
+
+
+def test_runs_alone_are_grouped_by_their_settings(tmp_path: Path) -> None:
+    folders = [made(tmp_path / f"slow-{seed}", 0.8, seed=seed, lr=0.001) for seed in range(3)] + [made(tmp_path / "fast", 0.9, lr=0.1)]
+    found = compare([folders[0], folders[3], folders[1], folders[2], folders[0]])
+    assert {arm.name: len(arm.runs) for arm in found.arms} == {"slow": 3, "fast": 1}
+
+
+# --- what is refused ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [({"fingerprint": "beef"}, "other data"), ({"classes": ["cat", "dog", "newt", "owl"]}, "other classes")],
+)
+def test_other_data_is_refused(tmp_path: Path, facts: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        compare({"a": [made(tmp_path / "a", 0.9)], "b": [made(tmp_path / "b", 0.9, facts=facts)]})
+
+
+def test_nothing_in_common_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--split-seed"):
+        compare({"a": [made(tmp_path / "a", 0.9)], "b": [made(tmp_path / "b", 0.9, part=1)]})
+
+
+def test_unfinished_and_damaged_runs_are_refused(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", 0.9), made(tmp_path / "b", 0.9)
+    (b / "checkpoint.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match=r"not finished.*--resume .*b"):
+        compare({"a": [a], "b": [b]})
+    (b / "checkpoint.safetensors").unlink()
+    for name in ("metrics.csv", "predictions.csv", "data.json", "recipe.toml"):
+        kept = (b / name).read_text()
+        for spoilt in ("", "[[", "source,truth\n1,2\n"):
+            (b / name).write_text(spoilt)
+            if (name, spoilt) != ("recipe.toml", ""):
+                with pytest.raises(ModelError, match=re.escape(str(b / name))):
+                    compare({"a": [a], "b": [b]})
+        (b / name).write_text(kept)
+    with pytest.raises(ModelError, match="not a run folder"):
+        compare({"a": [a], "b": [tmp_path]})
+
+
+def test_unknown_names_are_refused(tmp_path: Path) -> None:
+    a = made(tmp_path / "a", 0.9)
+    with pytest.raises(UsageError, match="against"):
+        compare({"a": [a]}, "b")
+    with pytest.raises(UsageError, match="balanced_accuracy"):
+        compare({"a": [a]}, score="balanced")
+    with pytest.raises(UsageError, match="no arm has a finished run"):
+        compare({}, diverged={"a": 1})
+
+
+# --- the page -------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_page_is_whole_offline_and_the_same_again(tmp_path: Path) -> None:
+    arms = {f"<b>{i}": [made(tmp_path / f"{i}-{s}", 0.6 + 0.03 * i, seed=s, lr=10.0**-i) for s in range(2)] for i in range(10)}
+    found = compare(arms)
+    page = write(found, tmp_path / "page", "Rates & more", {"question": "Which <one>?"})
+    text = page.read_text()
+    assert "Rates &amp; more" in text and "Which &lt;one&gt;?" in text and "<b>1" not in text
+    assert not re.search(r"<script|src=|https?://(?!www\.w3\.org)|\bnan\b", text)
+    assert all(found.sentences[name] in unescape(text) for name in list(arms)[1:])
+    for name in ("scores", "differences", "loss-seen", "loss-epochs", "score-seen", "score-epochs", "arm-1-loss", "arm-10-accuracy"):
+        ElementTree.parse(tmp_path / "page" / "plots" / f"{name}.svg")
+    stored = json.loads((tmp_path / "page" / "comparison.json").read_text())
+    assert stored["summary"] == found.summary and len(stored["arms"]) == 10 and stored["arms"][0]["runs"]
+    write(found, tmp_path / "page", "Rates & more", {"question": "Which <one>?"})
+    assert page.read_text() == text
+
+
+def test_recall_stands_where_classes_differ_in_number(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", 0.9), made(tmp_path / "b", 0.6)
+    found = compare({"a": [a], "b": [b]})
+    expected = {name: of["recall"]["value"] for name, of in json.loads((b / "summary.json").read_text())["test"]["per_class"].items()}
+    assert found.arms[1].recall == pytest.approx(expected)
+    assert "Class by class" in write(found, tmp_path / "page").read_text()
+
+
+# --- the verb -------------------------------------------------------------------------------------------------------------------
+
+
+def verb(words: Sequence[object], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["pellucid", *map(str, words)])
+    with pytest.raises(SystemExit) as stopped:
+        command_line.main()
+    said = capsys.readouterr()
+    return int(stopped.value.code or 0), said.out, said.err
+
+
+def test_the_verb_writes_a_page_that_is_never_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a, b = made(tmp_path / "a", 0.9), made(tmp_path / "b", 0.6, lr=0.1)
+    code, out, _ = verb(["compare", a, b], monkeypatch, capsys)
+    assert code == 0 and "b is worse" in out and "runs/compare/a-b/index.html" in out
+    code, out, _ = verb(["compare", a, b, "--against", b, "--json"], monkeypatch, capsys)
+    found = json.loads(out)
+    assert code == 0 and found["against"] == "b" and found["page"] == "runs/compare/a-b-2/index.html"
+    code, _, _ = verb(["compare", a, b, "--score", "balanced_accuracy", "--out", "here"], monkeypatch, capsys)
+    assert code == 0 and (tmp_path / "here" / "index.html").exists()
+    code, _, err = verb(["compare", a, a], monkeypatch, capsys)
+    assert code == 2 and "two or more" in err
+
+
+def test_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = {"model": "C4 R G L10", "epochs": 2, "batch": 64, "threads": 1, "baselines": False, "quiet": True}
+    folders = [pellucid.train("digits", name=name, lr=lr, **quick).path for name, lr in (("low", 1e-5), ("high", 0.03))]
+    found = pellucid.compare(folders)
+    assert found.arms[0].settings == {"lr": 1e-5} and only(found).detail["pictures"] == 359
+    summary = json.loads((folders[0] / "summary.json").read_text())
+    assert found.arms[0].test == summary["test"]["accuracy"]
+    assert write(found, tmp_path / "page").exists()
