@@ -134,7 +134,7 @@ def _spread(scores: np.ndarray, present: np.ndarray, count: int) -> np.ndarray:
 
 def _pixels(*parts: np.ndarray, per_pixel: bool) -> tuple[list[np.ndarray], dict[str, Any]]:
     """Flattened float32 pixels, less the training mean and divided by the training deviation, of each pixel or of each channel."""
-    small = [_resized(images, 1, SMALL) for images in parts]
+    small = [resized(images, 1, SMALL) for images in parts]
     axes = 0 if per_pixel else (0, 1, 2)
     mean = small[0].mean(axis=axes, dtype=np.float64).astype(np.float32)
     deviation = small[0].std(axis=axes, dtype=np.float64).astype(np.float32)
@@ -144,7 +144,7 @@ def _pixels(*parts: np.ndarray, per_pixel: bool) -> tuple[list[np.ndarray], dict
     return flat, {"pixels": _said(parts[0], small[0]), "normalised": "each pixel" if per_pixel else "each channel"}
 
 
-def _resized(images: np.ndarray, least: int, most: int) -> np.ndarray:
+def resized(images: np.ndarray, least: int, most: int) -> np.ndarray:
     """N×H×W×C with its longer side brought between `least` and `most` pixels: averaging down, cubic up."""
     height, width, channels = images.shape[1:]
     longer = max(height, width)
@@ -152,8 +152,8 @@ def _resized(images: np.ndarray, least: int, most: int) -> np.ndarray:
     if scale == 1:
         return images
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = [cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC) for image in images]
-    return np.array(resized, images.dtype).reshape(len(images), size[1], size[0], channels)
+    rows = [cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC) for image in images]
+    return np.array(rows, images.dtype).reshape(len(images), size[1], size[0], channels)
 
 
 def _said(images: np.ndarray, resized: np.ndarray) -> str:
@@ -167,8 +167,8 @@ def _hog_svm(train: Part, validation: Part, test: Part, count: int, seed: int) -
 
     top = 255.0 if train[0].dtype == np.uint8 else max(float(train[0].max()), 1.0)
     # Histograms of a few pixels say little: on 8×8 digits, cells on a smooth enlargement take the errors from 5 % to 1 %.
-    resized = [_resized(images, SMALL, LARGE) for images, _ in (train, validation, test)]
-    groups = [_describe(images, top) for images in resized]
+    shown = [resized(images, SMALL, LARGE) for images, _ in (train, validation, test)]
+    groups = [described(images, top) for images in shown]
     # Both descriptions count alike: each has a total variance of 1 in training.
     scales = [max(float(np.sqrt(group.var(axis=0).sum())), 1e-9) for group in groups[0]]
     features = [np.hstack([group / scale for group, scale in zip(part, scales, strict=True)]) for part in groups]
@@ -190,11 +190,11 @@ def _hog_svm(train: Part, validation: Part, test: Part, count: int, seed: int) -
         dimensions = [most, *(d for d in (128, 64) if d < most)]
         choice = _choose([(d, c) for d in dimensions], lambda choice: decided(choice, rest[0]), validation[1])
         scores = decided(choice, rest[0]), decided(choice, rest[1])
-    settings = {"pixels": _said(train[0], resized[0]), "PCA dimensions": choice[0], "C": choice[1]}
+    settings = {"pixels": _said(train[0], shown[0]), "PCA dimensions": choice[0], "C": choice[1]}
     return scores, settings | {"scores": "1 for the decision, 0 else", "training pictures": len(seen)}
 
 
-def _describe(images: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray]:
+def described(images: np.ndarray, top: float) -> tuple[np.ndarray, np.ndarray]:
     """HoG and the square root of the colour histogram, N×F each."""
     cell = max(2, max(images.shape[1:3]) // 8)
     parts = [np.ascontiguousarray(images[i : i + 256], np.float32) / top for i in range(0, len(images), 256)]

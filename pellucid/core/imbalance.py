@@ -117,9 +117,9 @@ def _features(images: np.ndarray, seed: int) -> np.ndarray:
     """The description of `baselines`' HoG + SVM, both parts of the same variance, by principal components: float32 M×32 or fewer."""
     from sklearn.decomposition import PCA
 
-    from .baselines import LARGE, SMALL, _describe, _resized
+    from .baselines import LARGE, SMALL, described, resized
 
     top = 255.0 if images.dtype == np.uint8 else max(float(images.max()), 1.0)
-    parts = _describe(_resized(images, SMALL, LARGE), top)
+    parts = described(resized(images, SMALL, LARGE), top)
     joined = np.hstack([part / max(float(np.sqrt(part.var(axis=0).sum())), 1e-9) for part in parts])
     return PCA(min(DIMENSIONS, *joined.shape), svd_solver="randomized", random_state=seed).fit_transform(joined)

@@ -153,6 +153,38 @@ def split(
     return Splits(found["train"], found["validation"], found["test"], notes, int(sizes.max()))
 
 
+def fold(
+    truths: Sequence[int] | np.ndarray,
+    labels_of_group: Sequence[str | None],
+    duplicate_labels: np.ndarray,
+    which: int,
+    count: int,
+    seed: int,
+    classes: Sequence[str] = (),
+) -> Splits:
+    """One split of a cross-validation: test is fold `which` (from 0) of `count`, validation 15 % of the rest, train what is left.
+
+    Arguments as in `split`; a split that the data brings is not kept, for every picture is tested once over all folds. Copies and groups
+    stay together. Raises DataError for a class with too few independent pictures or groups.
+    """
+    answers, groups = np.asarray(truths, np.int64), _merged(labels_of_group, duplicate_labels)
+    tested = _cut(answers, groups, {f"fold {k + 1}": 1 / count for k in range(count)}, generator(seed), classes) == which
+    rest = np.flatnonzero(~tested)
+    of_rest = _cut(answers[rest], groups[rest], {"train": 0.85, "validation": 0.15}, generator(seed, which), classes)
+    sizes = np.bincount(groups)
+    notes = [f"test is fold {which + 1} of {count}, validation 15 % of the rest", *_largest(int(sizes.max()), len(answers))]
+    return Splits(rest[of_rest == 0], rest[of_rest == 1], np.flatnonzero(tested), notes, int(sizes.max()))
+
+
+def thinned(indices: np.ndarray, truths: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """About `count` of the indices, each class in its proportion and with at least one picture; a smaller count gives a subset."""
+    if count >= len(indices):
+        return indices
+    mixed = generator(seed, len(indices)).permutation(indices)
+    of_class = [mixed[truths[mixed] == value] for value in np.unique(truths[indices])]
+    return np.sort(np.concatenate([rows[: max(1, round(len(rows) * count / len(indices)))] for rows in of_class]))
+
+
 def _numbered(names: Sequence[str | None]) -> np.ndarray:
     """A number a name; None is a name of its own each time."""
     seen: dict[str, int] = {}

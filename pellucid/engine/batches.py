@@ -55,11 +55,12 @@ class Views:
         samples, truths = tuple(self.samples[i] for i in indices), self.truths[torch.from_numpy(np.asarray(indices, np.int64))]
         return Views(samples, self.images, self.placements, self.first[indices], self.counts[indices], truths)
 
-    def pixels(self) -> np.ndarray:
-        """M×H×W×C of these samples, copied; evenly thinned where there is more than fits in memory."""
-        rows = self._rows(np.arange(len(self)))
-        most = max(1, IN_MEMORY // max(1, self.images[:1].nbytes))
-        return self.images[rows[:: max(1, -(-len(rows) // most))]]
+    def pixels(self) -> tuple[np.ndarray, np.ndarray]:
+        """The views M×H×W×C of these samples, copied, and M indices of the samples they are of; evenly thinned where there is more than
+        fits in memory."""
+        owners, rows = np.repeat(np.arange(len(self)), self.counts), self._rows(np.arange(len(self)))
+        step = max(1, -(-len(rows) // max(1, IN_MEMORY // max(1, self.images[:1].nbytes))))
+        return self.images[rows[::step]], owners[::step]
 
     def batch(self, indices: np.ndarray) -> Batch:
         """The views of some of these samples. images: stored depth, B×C×H×W over channels-last memory, as they were decoded."""

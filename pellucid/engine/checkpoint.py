@@ -27,7 +27,8 @@ class State:
     """Where a run stands, complete: what is saved here and the recipe determine all that follows.
 
     epoch: of the next step; position: steps of it that are done; totals: of its losses, so far.
-    history: a row for each finished epoch; best: the weights of the best one.
+    history: a row for each finished epoch; best: the weights of the best one. average: of the weights, where the recipe asks for it;
+    then `best` holds averages, and plain the weights as they were in that epoch.
     """
 
     network: nn.Module
@@ -37,18 +38,22 @@ class State:
     totals: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, torch.Tensor] = field(default_factory=dict)
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
+    plain: dict[str, torch.Tensor] = field(default_factory=dict)
     best_epoch: int = 0
     seconds: float = 0.0
     done: bool = False
 
 
+_COPIES = ("best", "average", "plain")
 _PLAIN = ("epoch", "position", "totals", "history", "best_epoch", "seconds", "done")
 
 
 def save_state(path: Path, state: State) -> None:
     """One file, atomic."""
     tensors = {f"network/{key}": value for key, value in state.network.state_dict().items()}
-    tensors |= {f"best/{key}": value for key, value in state.best.items()}
+    for name in _COPIES:
+        tensors |= {f"{name}/{key}": value for key, value in getattr(state, name).items()}
     for number, optimizer in enumerate(state.optimizers):
         for index, values in optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{number}/{index}/{key}": value for key, value in values.items() if torch.is_tensor(value)}
@@ -66,7 +71,10 @@ def load_state(path: Path, state: State) -> None:
     for key, value in plain.items():
         setattr(state, key, value)
     _load_weights(path, state.network, _under(tensors, "network/"))
-    state.best = {key: value.clone() for key, value in _under(tensors, "best/").items()}
+    like = state.network.state_dict()
+    for name in _COPIES:
+        kept = _under(tensors, f"{name}/")
+        setattr(state, name, {key: torch.empty_like(like[key]).copy_(value) for key, value in kept.items()})
     for number, optimizer in enumerate(state.optimizers):
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         stored: dict[int, dict[str, torch.Tensor]] = {}

@@ -162,7 +162,7 @@ def _seconds_a_step(found: Found, settled: Recipe, network: nn.Module, number: i
     few = found.reading.samples[:: max(1, len(found.reading.samples) // (4 * number))][: 4 * number]
     room = type(found.room).open(settled.settings() | {"batch": number}, found.reading, found.headers)
     views, _, _ = batches.load(few, room, runs.RUNS, Say(quiet=True))
-    room = room.measured(views.pixels())
+    room = room.measured(views.pixels()[0])
     state = State(network, [optimizer(settled, named) for named in room.turns(network)])
     run = steps(room, views, settled, state, where)
     next(run)

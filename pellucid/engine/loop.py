@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from ..core import imbalance
 from ..core.errors import NonFiniteLoss, UsageError
 from ..core.rng import Draws, generator
 from ..core.types import Batch
@@ -19,6 +20,7 @@ from .checkpoint import State
 from .machine import autocast, memory_format
 from .optim import learning_rate
 from .recipe import Recipe
+from .transfer import learning, quiet
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,19 @@ def steps(room: Task, views: Views, recipe: Recipe, state: State, where: torch.d
     """
     assert recipe.epochs is not None
     turns = [[parameter for _, parameter in named] for named in room.turns(state.network)]
+    resting = quiet(state.network, recipe, room.input)
     for epoch in range(state.epoch, recipe.epochs):
         order = room.order(views.samples, epoch, generator(recipe.seed, epoch))
-        state.network.train()
-        for chosen, mine, batch in _batches(views, order[state.position :], where):
+        learning(state.network, resting)
+        whose = _keys(order, len(views))
+        for (chosen, mine, batch), keys in zip(_batches(views, order[state.position :], where), whose[state.position :], strict=True):
             number = epoch * len(order) + state.position
             _seed_dropout(recipe.seed + 7919 * number + processes.rank(), where)
-            draws = Draws(recipe.seed, epoch, mine)
+            draws = Draws(recipe.seed, epoch, processes.share(keys))
             if len(mine):
                 batch = _laid_out(room.augment(batch, draws, number / (recipe.epochs * len(order))), recipe)
             lr = learning_rate(recipe, number, len(order), state.history)
+            state.totals["seen"] = state.totals.get("seen", 0) + len(chosen)
             for turn, parameters in enumerate(turns):
                 losses = _backward(room, state, batch, turn, draws, recipe, share=len(mine) / len(chosen))
                 _refuse_non_finite(losses, number, epoch, lr)
@@ -61,8 +66,28 @@ def steps(room: Task, views: Views, recipe: Recipe, state: State, where: torch.d
                     state.totals[key] = state.totals.get(key, 0.0) + value * len(chosen)
                 if turn == len(turns) - 1:
                     state.position += 1
+                    average(state, recipe.ema, number)
                 yield Step(number, epoch, turn, losses, norm, lr, last=state.position == len(order))
         state.epoch, state.position, state.totals = epoch + 1, 0, {}
+
+
+def _keys(order: list[np.ndarray], count: int) -> list[np.ndarray]:
+    """Of each batch, whose random numbers its pictures draw: their own, and others each time that a picture comes again in the epoch."""
+    indices = np.concatenate(order)
+    return np.split(indices + count * imbalance.repeats(indices), np.cumsum([len(rows) for rows in order])[:-1])
+
+
+def average(state: State, decay: float, number: int) -> None:
+    """Moves `state.average` a little towards the network: an exponential moving average of weights and statistics.
+
+    The decay is at most (1 + n)/(10 + n) at step n, so that the first weights, drawn at random, are soon forgotten.
+    """
+    if not decay:
+        return
+    now = {key: value for key, value in state.network.state_dict().items() if value.is_floating_point()}
+    if not state.average:
+        state.average = {key: value.clone() for key, value in now.items()}
+    torch._foreach_lerp_([state.average[key] for key in now], list(now.values()), 1 - min(decay, (1 + number) / (10 + number)))
 
 
 def _batches(views: Views, order: list[np.ndarray], where: torch.device) -> Iterator[tuple[np.ndarray, np.ndarray, Batch]]:
@@ -124,6 +149,6 @@ def _update(optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Paramete
     if clip:
         torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm, foreach=True)
     for group in optimizer.param_groups:
-        group["lr"] = lr
+        group["lr"] = lr * group["scale"]
     optimizer.step()
     return norm.item()

@@ -8,26 +8,30 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from .recipe import Recipe
+from .recipe import CYCLIC, Recipe
 
 
-def optimizer(recipe: Recipe, parameters: Sequence[tuple[str, nn.Parameter]]) -> torch.optim.Optimizer:
+def optimizer(
+    recipe: Recipe, parameters: Sequence[tuple[str, nn.Parameter]], scales: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
     """Weight decay falls on weights only: a parameter with one axis is a bias or a normalisation scale.
+
+    scales: the share of the learning rate that a parameter has, by name; 1 where nothing is said. A group's share is its `scale`.
 
     AdamW decouples the decay (Loshchilov and Hutter 2019); Adam and SGD add it to the gradient, as in their papers.
     """
     assert recipe.lr is not None and recipe.weight_decay is not None
-    groups = [
-        {"params": [p for _, p in parameters if p.ndim > 1], "weight_decay": recipe.weight_decay},
-        {"params": [p for _, p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters:
+        kind = (scales or {}).get(name, 1.0), recipe.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault(kind, []).append(parameter)
+    rows = [{"params": held, "scale": scale, "weight_decay": decay} for (scale, decay), held in groups.items()]
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+        return torch.optim.AdamW(rows, lr=recipe.lr, fused=True)
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=recipe.lr, fused=True)
+        return torch.optim.Adam(rows, lr=recipe.lr, fused=True)
     nesterov = recipe.optimizer == "nesterov"
-    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
+    return torch.optim.SGD(rows, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True)
 
 
 def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, history: Sequence[Mapping[str, float]]) -> float:
@@ -42,6 +46,15 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, history: Sequ
         return recipe.lr * (step + 1) / warm
     part = (step - warm) / max(1, total - warm)
     epoch = step // steps_per_epoch
+    low = recipe.lr_low or recipe.lr * (1e-6 if recipe.schedule == "ramp" else 0.1)
+    # Without a length given, a cyclic schedule comes back to its lowest rate four times in a run.
+    cycle = (step - warm) / steps_per_epoch / (recipe.cycle or (total - warm) / steps_per_epoch / 4)
+    if recipe.schedule in CYCLIC:
+        return low + (recipe.lr - low) * _triangle(cycle) * _amplitude(recipe.schedule, cycle, part)
+    if recipe.schedule == "restarts":
+        return recipe.lr * (1 + math.cos(math.pi * _since_restart(recipe, cycle))) / 2
+    if recipe.schedule == "ramp":
+        return low * (recipe.lr / low) ** (step / max(1, total - 1))
     if recipe.schedule == "onecycle":
         return recipe.lr * _one_cycle(part)
     if recipe.schedule == "cosine":
@@ -54,6 +67,27 @@ def learning_rate(recipe: Recipe, step: int, steps_per_epoch: int, history: Sequ
     if recipe.schedule == "plateau":
         return recipe.lr * 0.1 ** _stalls([row["validation_loss"] for row in history])
     return recipe.lr
+
+
+def _triangle(cycle: float) -> float:
+    """From 0 up to 1 in the middle of each cycle and down again (Smith, Cyclical Learning Rates, 2017)."""
+    return 1 - abs(2 * (cycle % 1) - 1)
+
+
+def _amplitude(schedule: str, cycle: float, part: float) -> float:
+    """What is left of the triangle's height: halved each cycle, or, for exp_range, a hundredth at the end of the run."""
+    return 0.5 ** int(cycle) if schedule == "triangular2" else 0.01**part if schedule == "exp_range" else 1.0
+
+
+def _since_restart(recipe: Recipe, cycle: float) -> float:
+    """Where in its cycle a run stands, 0 to 1, when each cycle is twice as long as the one before (Loshchilov and Hutter, SGDR, 2017).
+
+    Without a length given, one, two and four parts of seven: three cycles fill the run.
+    """
+    if recipe.cycle is None:
+        cycle *= 7 / 4
+    number = int(math.log2(cycle + 1))
+    return (cycle + 1) / 2**number - 1
 
 
 def _one_cycle(part: float, rise: float = 0.25) -> float:

@@ -10,28 +10,31 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..core.errors import DataError, UsageError, did_you_mean
 from ..core.formats import Reading
 from ..core.formats.reading import check_classes
 from ..core.images import Header
-from ..core.splits import Splits, duplicates, split
+from ..core.splits import Splits, duplicates, fold, split, thinned
 from ..models.weights import Preprocessing
 from ..tasks import TASKS
 from ..tasks.task import Task
 from . import batches, pretrained, runs
 from .batches import Bad, Views
-from .recipe import Recipe
+from .recipe import Recipe, parse_fold
 from .say import Say
 
 PARTS = ("train", "validation", "test")
+SETTLED_BY_DATA = ("size", "weights", "split_seed", "fold", "train_pictures", "skip_bad")
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """reading: without the pictures that could not be read. room: measured on the training views. views: of all samples."""
+    """reading: without the pictures that could not be read. heads: theirs. room: measured on the training views. views: of all samples."""
 
     reading: Reading
+    heads: tuple[Header, ...]
     recipe: Recipe
     room: Task
     views: Views
@@ -42,10 +45,24 @@ class Prepared:
     def part(self, name: str) -> Views:
         return self.views.part(getattr(self.splits, name))
 
+    def again(self, recipe: Recipe) -> Prepared:
+        """The same pictures and split for other settings of learning; `recipe` is made as for `prepare` and is completed as there.
+
+        Raises UsageError for one that fits the pictures otherwise: what `size` or `weights` say is known only when they are decoded.
+        """
+        known = {"task": self.room.name, "split_seed": self.recipe.split_seed}
+        recipe = recipe.completed(self.room.propose(recipe.settings(), self.reading, self.heads)).completed(known)
+        for name in SETTLED_BY_DATA:
+            if getattr(recipe, name) != getattr(self.recipe, name):
+                raise UsageError(f"{name}: cannot vary among trials on the same prepared pictures; start a study for each")
+        room = self.room.open(recipe.settings(), self.reading, self.heads)
+        return replace(self, recipe=recipe, room=_measured(room, self.part("train")))
+
     def split_rows(self) -> list[dict[str, str]]:
-        """source, part and pixel hash of every sample, in the order of the samples."""
+        """source, part ("unused": left out by `train_pictures`) and pixel hash of every sample, in the order of the samples."""
         part_of = {int(i): part for part in PARTS for i in getattr(self.splits, part)}
-        return [{"source": sample.source, "part": part_of[i], "hash": self.hashes[i]} for i, sample in enumerate(self.reading.samples)]
+        rows = zip(self.reading.samples, self.hashes, strict=True)
+        return [{"source": s.source, "part": part_of.get(i, "unused"), "hash": mark} for i, (s, mark) in enumerate(rows)]
 
 
 def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False, given: Preprocessing | None = None) -> Prepared:
@@ -69,13 +86,16 @@ def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False, g
     views, marks, undecoded = batches.load(reading.samples, room, runs.RUNS, say)
     if not any_bad:
         batches.refuse(unread + undecoded, len(heads), recipe.skip_bad)
-    reading = without(reading, {source for source, _ in undecoded})
+    lost = {source for source, _ in undecoded}
+    found = [head for head, sample in zip(found, reading.samples, strict=True) if sample.source not in lost]
+    reading = without(reading, lost)
     copies = duplicates(marks)
-    splits = split_of(reading, copies, recipe.seed)
-    room = pretrained.expecting(room.measured(views.part(splits.train).pixels()), given)
+    recipe = recipe.completed({"split_seed": recipe.seed})
+    splits = split_of(reading, copies, recipe)
+    room = pretrained.expecting(_measured(room, views.part(splits.train)), given)
     hashes = tuple(mark.exact.hex() for mark in marks)
     facts = describe(data, reading, found, splits, unread + undecoded, copies, hashes) | pretrained.kept(given)
-    return Prepared(reading, recipe, room, views, splits, facts, hashes)
+    return Prepared(reading, tuple(found), recipe, room, views, splits, facts, hashes)
 
 
 def room_of(recipe: Recipe) -> type[Task]:
@@ -102,12 +122,24 @@ def without(reading: Reading, sources: set[str]) -> Reading:
     return replace(reading, samples=samples, given=given)
 
 
-def split_of(reading: Reading, copies: np.ndarray, seed: int) -> Splits:
-    samples = reading.samples
+def split_of(reading: Reading, copies: np.ndarray, recipe: Recipe) -> Splits:
+    samples, seed = reading.samples, recipe.split_seed
+    assert seed is not None
     truths = np.array([sample.truth for sample in samples])
     groups = [sample.group for sample in samples]
-    sources = [sample.source for sample in samples]
-    return split(truths, groups, copies, reading.given, seed, classes=reading.classes, sources=sources)
+    if recipe.fold is not None:
+        splits = fold(truths, groups, copies, *parse_fold(recipe.fold), seed, classes=reading.classes)
+    else:
+        sources = [sample.source for sample in samples]
+        splits = split(truths, groups, copies, reading.given, seed, classes=reading.classes, sources=sources)
+    if recipe.train_pictures is not None:
+        splits = replace(splits, train=thinned(splits.train, truths, recipe.train_pictures, seed))
+    return splits
+
+
+def _measured(room: Task, train: Views) -> Task:
+    images, owners = train.pixels()
+    return room.measured(images, train.truths[torch.from_numpy(owners)])
 
 
 def describe(

@@ -19,9 +19,9 @@ from . import processes, runs
 from .batches import Views
 from .recipe import Recipe
 from .say import Say
+from .transfer import Norm, norms_kept
 
 Room = TypeVar("Room", bound=Task)
-Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
 # Fewer than from scratch: most of what is to be learnt is there.
 EPOCHS = 10
@@ -131,7 +131,7 @@ def expecting(room: Room, given: Preprocessing | None) -> Room:
 
 
 def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: torch.device, say: Say) -> None:
-    """Puts the recipe's weights into the network, all but a last layer for other classes, and unfolds its norms where they are folded."""
+    """Puts the recipe's weights into the network, all but a last layer for other classes; unfolds folded norms that are to learn."""
     assert recipe.weights is not None
     name = recipe.weights
     if name in CATALOGUE:
@@ -144,7 +144,9 @@ def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: t
     fresh = published.fill(network, weights, name, other_classes=True)
     last = f"; the last layer starts fresh ({', '.join(fresh)})" if fresh else ""
     say.line(f"{name}: {len(weights) - len(fresh)} tensors taken over{last}")
-    if folded(network):
+    if folded(network) and norms_kept(recipe):
+        say.line(f"{name}: batch norms were folded into the layers before them; kept as they are (--norms learned unfolds them)")
+    elif folded(network):
         count = unfold(network, room, views, where)
         say.line(f"{name}: batch norms were folded into the layers before them; unfolded by the statistics of {count} training pictures")
 

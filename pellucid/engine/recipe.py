@@ -12,7 +12,17 @@ from typing import Any
 from ..core.errors import DataError, UsageError, did_you_mean
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "nesterov")
-SCHEDULES = ("onecycle", "cosine", "step", "exponential", "plateau", "constant")
+CYCLIC = ("triangular", "triangular2", "exp_range")
+SCHEDULES = ("onecycle", "cosine", "restarts", *CYCLIC, "step", "exponential", "plateau", "constant", "ramp")
+LOSSES = ("cross_entropy", "focal", "l2", "l2_logits", "hinge")
+IMBALANCE = ("none", "class_weights", "oversample", "undersample", "undersample_clusters", "augment_minority")
+SCORES = ("accuracy", "balanced_accuracy")
+POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong")
+STRENGTHS = ("mirror", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
+STRENGTHS += ("colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix")
+INITIAL = ("own", "zero_bias", "he", "large", "equal")
+SCALES = ("standard", "unit", "raw")
+NORMS = ("kept", "learned")
 PRECISIONS = ("float32", "bfloat16")
 LAYOUTS = ("channels_last", "contiguous")
 
@@ -38,16 +48,39 @@ class Recipe:
     schedule: str = _setting("onecycle", "How the learning rate moves over the run.", choices=SCHEDULES)
     warmup: float = _setting(0.0, "Epochs of linear rise to the learning rate (onecycle has its own).", 0)
     clip: float = _setting(0.0, "Largest norm of the gradient; 0 leaves it alone.", 0)
-    label_smoothing: float = _setting(0.1, "Share of the target that is spread over all classes.", 0, 0.99)
+    lr_low: float | None = _setting(None, "Lowest rate of the cyclic schedules (a tenth of the learning rate) and start of ramp (a millionth).", 1e-12)
+    cycle: float | None = _setting(None, "Epochs of one cycle of the cyclic schedules and of the first one of restarts.", 0.01)
+    ema: float = _setting(0.0, "Decay a step of a moving average of the weights, which is scored and kept; 0 keeps the weights.", 0, 0.99999)
+    loss: str = _setting("cross_entropy", "What learning makes small.", choices=LOSSES)
+    focal_gamma: float = _setting(2.0, "How much the focal loss leaves easy pictures aside.", 0, 10)
+    label_smoothing: float | None = _setting(None, "Share of the target that is spread over all classes.", 0, 0.99)
+    imbalance: str = _setting("none", "What is done where classes differ in number.", choices=IMBALANCE)
+    score: str | None = _setting(None, "Which validation score chooses the best epoch.", choices=SCORES)
     patience: int = _setting(0, "Epochs without a better validation score before stopping; 0 never stops early.", 0)
-    augment: bool = _setting(True, "Change training pictures at random.")
+    augment: str | None = _setting(None, "How training pictures are changed at random; the settings below change it.", choices=POLICIES)
     mirror: float | None = _setting(None, "Probability of left-right reflection.", 0, 1)
     crop: float | None = _setting(None, "Largest share of a side that is cut away.", 0, 0.9)
     zoom: float | None = _setting(None, "Zoom in or out by up to this share.", 0, 1)
     rotate: float | None = _setting(None, "Turn by up to so many degrees.", 0, 180)
     shift: float | None = _setting(None, "Move by up to this share of a side.", 0, 1)
     shear: float | None = _setting(None, "Slant by up to so many degrees.", 0, 45)
+    elastic: float | None = _setting(None, "Distort smoothly by about this share of a side.", 0, 1)
+    thin_plate: float | None = _setting(None, "Bend as a thin plate whose control points move by up to this share of a side.", 0, 1)
     colour: float | None = _setting(None, "Change brightness, contrast and saturation by up to this share.", 0, 1)
+    pca_colour: float | None = _setting(None, "Deviation of the shift along the main colours of the training pictures.", 0, 1)
+    channel_shift: float | None = _setting(None, "Brighten or darken each channel by up to this share of the range.", 0, 1)
+    erase: float | None = _setting(None, "Probability of erasing a rectangle.", 0, 1)
+    mixup: float | None = _setting(None, "Blend pictures in pairs; parameter of the Beta distribution of their shares.", 0, 10)
+    cutmix: float | None = _setting(None, "Paste a rectangle of another picture; parameter of the Beta distribution of its share.", 0, 10)
+    scale: str = _setting("standard", "Pixels as the network gets them: zero mean and unit deviation, 0 to 1, or as stored.", choices=SCALES)
+    init: str = _setting("own", "Weights to begin with, where none are given.", choices=INITIAL)
+    freeze: str | None = _setting(None, 'Stages of the network, counted from the picture, that stay as they are: "2", or "all" but the head.')
+    norms: str | None = _setting(None, "Statistics of batch norms; kept where weights are given, else learned.", choices=NORMS)
+    stage_lr: float = _setting(1.0, "Rate of each stage as a share of that of the stage after it.", 0.001, 1)
+    cache: bool = _setting(True, "Compute the features of a wholly frozen network once.")
+    train_pictures: int | None = _setting(None, "Train on so many of the training pictures, each class in its proportion.", 2)
+    fold: str | None = _setting(None, 'Cross-validation: "2/5" tests on the second fifth of all pictures.')
+    split_seed: int | None = _setting(None, "Of the split alone, so that runs with other seeds are tested on the same pictures.", 0, 2**31 - 1)
     seed: int = _setting(0, "Everything random follows from it.", 0, 2**31 - 1)
     device: str | None = _setting(None, 'Where to train: "cpu", "cuda", "cuda:1".')
     precision: str | None = _setting(None, "Of the forward and backward pass.", choices=PRECISIONS)
@@ -63,9 +96,13 @@ class Recipe:
                 object.__setattr__(self, setting.name, _checked(setting.name, value, setting.type, setting.metadata))
         if self.epochs is not None and self.warmup >= self.epochs:
             raise UsageError(f"warmup: {self.warmup:g} epochs of {self.epochs} leave nothing to train after it; make it shorter")
-        for name in ("mirror", "crop", "zoom", "rotate", "shift", "shear", "colour"):
-            if not self.augment and getattr(self, name):
-                raise UsageError(f"augment is off, but {name} is {getattr(self, name):g}; leave out one of the two")
+        for name in STRENGTHS:
+            if self.augment == "none" and getattr(self, name):
+                raise UsageError(f"augment is none, but {name} is {getattr(self, name):g}; leave out one of the two")
+        if self.freeze is not None and self.freeze != "all" and not self.freeze.isdecimal():
+            raise UsageError(f'freeze: "{self.freeze}" is not a number of stages; write 0, 1, 2 … or all')
+        if self.fold is not None:
+            parse_fold(self.fold)
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)
@@ -130,6 +167,14 @@ def parse_size(text: str | int | tuple[int, int] | list[int]) -> tuple[int, int]
     if len(numbers) not in (1, 2):
         raise UsageError(f"size: {text!r} is not a size; write 64 or 48x96 (height x width)")
     return numbers[0], numbers[-1]
+
+
+def parse_fold(text: str) -> tuple[int, int]:
+    """"2/5" to (1, 5): which fold, from 0, of how many."""
+    which, slash, count = text.partition("/")
+    if not (slash and which.isdecimal() and count.isdecimal() and 1 <= int(which) <= int(count) and 2 <= int(count) <= 100):
+        raise UsageError(f'fold: "{text}" is not a fold; write 2/5 for the second of five')
+    return int(which) - 1, int(count)
 
 
 def _checked(name: str, value: Any, kind: Any, limits: Mapping[str, Any]) -> Any:

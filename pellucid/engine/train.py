@@ -19,25 +19,23 @@ import torch
 from torch import nn
 
 from .. import anatomy
-from ..core.errors import INTERRUPTED, DataError, ModelError, NonFiniteLoss, PellucidError, UsageError
+from ..core.errors import INTERRUPTED, DataError, ModelError, PellucidError, UsageError
 from ..core.files import write_text
 from ..core.rng import Draws, generator
 from ..tasks.task import Task
-from . import checkpoint, finish, machine, pretrained, processes, runs
+from . import checkpoint, features, finish, machine, pretrained, processes, runs
 from . import recipe as recipes
 from .batches import Views
 from .checkpoint import State
-from .evaluate import outputs, predictions
-from .loop import Step, steps
-from .optim import optimizer
+from .epoch import close_epoch, epochs_without_gain
+from .loop import steps
 from .prepare import Prepared, prepare
 from .recipe import Recipe
 from .say import Say
+from .settle import built, fresh, settled
 
 # Within an epoch the state is saved this often; it is always saved at the end of one.
 SAVE_EVERY = 300.0
-# The greatest rate of Adam times the inputs of a dense unit: with it VGG-11 learns at once, with four times as much it does not.
-WIDEST = 3.0
 
 
 @dataclass(frozen=True)
@@ -86,9 +84,8 @@ def train(
         started = time.perf_counter()
         prepared = _prepared(data, wanted, folder, say)
         _say_what_was_found(prepared, say)
-        torch.manual_seed(wanted.seed)
-        network = prepared.room.build()
-        prepared = replace(prepared, recipe=_settled(prepared, network, where))
+        network = built(prepared.room, prepared.recipe)
+        prepared = replace(prepared, recipe=settled(prepared, network, where))
         folder = _folder(prepared, folder, data, name, network, say)
         with machine.threads(prepared.recipe.threads):
             state = _state(prepared, network, where, folder, say)
@@ -148,45 +145,6 @@ def _say_what_was_found(prepared: Prepared, say: Say) -> None:
             say.line(note)
 
 
-def _settled(prepared: Prepared, network: nn.Module, where: torch.device) -> Recipe:
-    """The recipe with what depends on network and machine filled in; the first process's choice holds for all."""
-    recipe = prepared.recipe
-    macs = anatomy.describe(network, prepared.room.input).macs
-    recipe = recipe.completed(machine.propose(where, network, macs))
-    recipe = recipe.completed({"lr": _default_lr(recipe, network), "weight_decay": 0.05 if recipe.optimizer == "adamw" else 5e-4})
-    if recipe.threads is None:
-        recipe = replace(recipe, threads=1 if where.type != "cpu" else _trial(prepared, recipe, where))
-    return processes.same(recipe)
-
-
-def _default_lr(recipe: Recipe, network: nn.Module) -> float:
-    """For batches of about 32; large batches bear a little more; weights that others trained are to be changed, not lost.
-
-    Adam moves every weight by up to the rate whatever its gradient, so a dense unit by the rate times its inputs: VGG's, with 25,088,
-    would be thrown off by what suits others.
-    """
-    assert recipe.batch is not None
-    widest = max((layer.in_features for layer in network.modules() if isinstance(layer, nn.Linear)), default=1)
-    adams = {"adamw": 3e-3 if recipe.batch < 64 else 5e-3, "adam": 2e-3}
-    fresh = min(adams[recipe.optimizer], round(WIDEST / widest, 6)) if recipe.optimizer in adams else 0.05
-    return fresh if recipe.weights is None else round(fresh / 10, 6)
-
-
-def _trial(prepared: Prepared, recipe: Recipe, where: torch.device) -> int:
-    """Which number of threads takes this network through a batch quickest."""
-    with torch.random.fork_rng(devices=[]):
-        network = prepared.room.build()
-        state = _fresh(prepared.room, network, recipe, where)
-        views = prepared.part("train")
-        run = steps(prepared.room, views.part(np.arange(len(views))), replace(recipe, epochs=10_000), state, where)
-        return machine.fastest_threads(lambda: next(run))
-
-
-def _fresh(room: Task, network: nn.Module, recipe: Recipe, where: torch.device) -> State:
-    machine.place(network, where, machine.memory_format(recipe))
-    return State(network, [optimizer(recipe, named) for named in room.turns(network)])
-
-
 def _folder(prepared: Prepared, folder: Path | None, data: str | Path, name: str | None, network: nn.Module, say: Say) -> Path:
     """The run's folder with what is known before training."""
     if folder is not None:
@@ -233,7 +191,7 @@ def _draw_batch(prepared: Prepared, folder: Path) -> None:
 
 
 def _state(prepared: Prepared, network: nn.Module, where: torch.device, folder: Path, say: Say) -> State:
-    state = _fresh(prepared.room, network, prepared.recipe, where)
+    state = fresh(prepared.room, network, prepared.recipe, where)
     saved = folder / "checkpoint.safetensors"
     if saved.exists():
         checkpoint.load_state(saved, state)
@@ -247,15 +205,16 @@ def _learn(prepared: Prepared, state: State, where: torch.device, folder: Path, 
     """Drains the loop: validates and saves at the end of each epoch, keeps the best weights, stops early or when asked."""
     if state.done:
         return
-    room, recipe = prepared.room, prepared.recipe
-    views, validation = prepared.part("train"), prepared.part("validation")
     started = saved = time.perf_counter()
     before = state.seconds
+    prepared = features.views(prepared, state.network, where, say)
+    room, recipe = prepared.room, prepared.recipe
+    views, validation = prepared.part("train"), prepared.part("validation")
     with _ctrl_c() as asked:
         for step in steps(room, views, recipe, state, where):
             state.seconds = before + time.perf_counter() - started
             if step.last:
-                _close_epoch(room, validation, recipe, state, step, len(views), where)
+                close_epoch(room, validation, recipe, state, step, where)
                 _save(folder, state)
                 saved = time.perf_counter()
                 say.line(_line(state, recipe))
@@ -266,7 +225,7 @@ def _learn(prepared: Prepared, state: State, where: torch.device, folder: Path, 
             if asked.is_set() if processes.count() == 1 else step.last and any(processes.gather(asked.is_set())):
                 _save(folder, state)
                 raise Interrupted(f"interrupted after step {step.number + 1}; go on with: {_resuming(folder)}")
-            if step.last and 0 < recipe.patience <= _epochs_without_gain(state.history):
+            if step.last and 0 < recipe.patience <= epochs_without_gain(state.history):
                 say.line(f"no better validation score for {recipe.patience} epochs: stopping early")
                 break
     state.done = True
@@ -290,33 +249,6 @@ def _ctrl_c() -> Iterator[threading.Event]:
         yield asked
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _close_epoch(room: Task, validation: Views, recipe: Recipe, state: State, step: Step, seen: int, where: torch.device) -> None:
-    """Appends the epoch's row to the history, and keeps the weights if they are the best so far."""
-    processes.align_buffers(state.network)
-    metric = room.metric()
-    answers = outputs(room, state.network, validation, recipe, where)
-    if not torch.isfinite(answers).all():
-        raise NonFiniteLoss(
-            f"the weights exploded at step {step.number + 1} (epoch {step.epoch + 1}, learning rate {step.lr:.3g}), so that answers about "
-            "the validation pictures are not finite: lower --lr, or bound the gradient with --clip 1"
-        )
-    metric.add(predictions(room, answers, validation), [sample.truth for sample in validation.samples])
-    said = metric.quick()
-    row = {"epoch": step.epoch + 1, "step": step.number + 1, "seconds": round(state.seconds, 3), "lr": step.lr}
-    row |= {key if key == "grad_norm" else f"train_{key}": value / seen for key, value in state.totals.items()}
-    row |= {f"validation_{key}": value for key, value in said.items()}
-    # Accuracy on a small validation set comes in steps; among equals the later epoch, which has been trained longer, is kept.
-    if all(said["score"] >= earlier["validation_score"] for earlier in state.history):
-        state.best = copy.deepcopy(state.network.state_dict())
-        state.best_epoch = step.epoch + 1
-    state.history.append(row)
-
-
-def _epochs_without_gain(history: Sequence[Mapping[str, float]]) -> int:
-    scores = [row["validation_score"] for row in history]
-    return len(scores) - 1 - scores.index(max(scores))
 
 
 def _save(folder: Path, state: State) -> None:

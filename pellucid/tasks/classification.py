@@ -14,25 +14,26 @@ import torch.nn.functional as F
 from torch import nn
 
 from .. import models
-from ..core import formats
-from ..core.augment import Augmentation, augment, colour
-from ..core.errors import DataError
+from ..core import formats, imbalance
+from ..core.augment import POLICIES, Augmentation, augment, erase, mix, principal_components, recolour
+from ..core.crops import CROPS
+from ..core.errors import DataError, UsageError, did_you_mean
 from ..core.formats import Reading
-from ..core.images import Header, fit, to_channels
+from ..core.images import Header, to_channels
+from ..core.losses import LIKELIHOODS, mean_loss
 from ..core.rng import Draws
 from ..core.types import Batch, Placement, Prediction, Sample
 from .task import Baseline, Task, shuffled
-
-# What does not change a digit or a letter into another one: no mirror, small turns. Photographs are not cropped by default: what
-# they are about may stand at the edge.
-LETTERS = Augmentation(rotate=10, zoom=0.1, shift=0.07, shear=8)
-PHOTOS = Augmentation(mirror=0.5, zoom=0.1, shift=0.06, colour=0.2)
 
 
 @dataclass(frozen=True)
 class Classification(Task):
     """size: (height, width) of a view. bits: 8 or 16, the depth of the stored views. mean, std: per channel, of pixels scaled to 0..1.
-    fill: per channel, in stored units, what comes into a view from outside. temperature: divides the logits."""
+    fill: per channel, in stored units, what comes into a view from outside. scale: what the network gets (see `normalised`).
+    temperature: divides the logits. What follows `model` is of training alone and does not travel with the weights; counts: training views
+    of each class; components: the main axes of their colours; clusters: of each training picture, where a cluster is asked for;
+    from_features: whether a batch holds features in place of pixels.
+    crops: which views of a picture are asked about (see `core.crops`)."""
 
     name = "classification"
 
@@ -43,11 +44,21 @@ class Classification(Task):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     fill: tuple[float, ...] = ()
+    scale: str = "standard"
     temperature: float = 1.0
     model: str = ""
     batch: int = 32
+    criterion: str = "cross_entropy"
+    focal_gamma: float = 2.0
     label_smoothing: float = 0.0
+    imbalance: str = "none"
+    score: str = "accuracy"
     augmentation: Augmentation = field(default_factory=Augmentation)
+    counts: tuple[int, ...] = ()
+    components: tuple[tuple[float, ...], ...] = ()
+    clusters: tuple[int, ...] = ()
+    from_features: bool = False
+    crops: str = "one"
 
     @property
     def input(self) -> tuple[int, int, int]:  # type: ignore[override]
@@ -64,20 +75,28 @@ class Classification(Task):
         size = settings["size"] or models.fixed_size(settings["model"] or "") or _natural_size(headers)
         count = len(reading.samples)
         letters = all(len(name) == 1 and name.isalnum() for name in reading.classes)
+        # Features of a frozen network can be computed once only while the pictures stay as they are.
+        usual = "none" if settings["freeze"] == "all" else "letters" if letters else "photos"
+        policy = settings["augment"] or usual
         proposed = {
             "size": size,
             "model": _default_model(size, len(reading.classes)),
             "epochs": int(np.clip(75_000 / count, 12, 90)),
             # Small sets need many steps rather than smooth ones.
             "batch": 16 if count < 1000 else 32 if count <= 5000 else 128,
-            **asdict(LETTERS if letters else PHOTOS),
+            "augment": policy,
+            **asdict(POLICIES[policy]),
+            # Smoothing spreads a probability; the squared losses and the hinge do not speak of one.
+            "label_smoothing": 0.1 if settings["loss"] in LIKELIHOODS else 0.0,
+            "score": "accuracy" if settings["imbalance"] == "none" else "balanced_accuracy",
         }
-        if settings["augment"] is False:
-            proposed |= asdict(Augmentation())
         return proposed
 
     @classmethod
     def open(cls, settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> Classification:
+        augmentation = Augmentation(**{f.name: settings[f.name] for f in fields(Augmentation)})
+        if settings["imbalance"] == "augment_minority" and augmentation == Augmentation():
+            raise UsageError("imbalance: augment_minority has nothing to change pictures by; choose a policy other than --augment none")
         return cls(
             classes=reading.classes,
             size=tuple(settings["size"]),
@@ -85,8 +104,13 @@ class Classification(Task):
             bits=max(header.bits for header in headers),
             model=settings["model"],
             batch=settings["batch"],
+            scale=settings["scale"],
+            criterion=settings["loss"],
+            focal_gamma=settings["focal_gamma"],
             label_smoothing=settings["label_smoothing"],
-            augmentation=Augmentation(**{f.name: settings[f.name] for f in fields(Augmentation)}),
+            imbalance=settings["imbalance"],
+            score=settings["score"],
+            augmentation=augmentation,
         )
 
     @classmethod
@@ -104,9 +128,10 @@ class Classification(Task):
         return replace(reading, samples=tuple(replace(s, truth=number[s.truth]) for s in reading.samples), classes=self.classes)
 
     def to_json(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("batch", "label_smoothing", "augmentation")}
+        names = [f.name for f in fields(self)]
+        return {name: getattr(self, name) for name in names[: names.index("model") + 1]}
 
-    def measured(self, images: np.ndarray) -> Classification:
+    def measured(self, images: np.ndarray, truths: torch.Tensor | None = None) -> Classification:
         top = 2.0**self.bits - 1
         totals, squares = np.zeros(self.channels), np.zeros(self.channels)
         for part in np.array_split(images, max(1, len(images) // 512)):
@@ -117,7 +142,14 @@ class Classification(Task):
         # A channel without any variation (a black training set) is left unscaled.
         std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
         std = np.where(std > 1e-6, std, 1.0)
-        return replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), fill=_border(images))
+        room = replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), fill=_border(images))
+        if self.augmentation.pca_colour:
+            room = replace(room, components=tuple(map(tuple, principal_components(images).tolist())))
+        if truths is not None and self.imbalance != "none":
+            room = replace(room, counts=tuple(torch.bincount(truths, minlength=len(self.classes)).tolist()))
+        if truths is not None and self.imbalance == "undersample_clusters":
+            room = replace(room, clusters=tuple(imbalance.clusters(images, truths.numpy(), seed=0).tolist()))
+        return room
 
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
         pixels = to_channels(sample.pixels(), self.channels)
@@ -125,26 +157,58 @@ class Classification(Task):
             pixels = pixels.astype(np.uint16) * 257
         elif pixels.dtype == np.uint16 and self.bits == 8:
             pixels = (pixels / 257).round().astype(np.uint8)
-        if pixels.shape[:2] == self.size:
-            return [fit(pixels, self.size, 0)]
-        return [fit(pixels, self.size, _border(pixels[None]))]
+        fits = pixels.shape[:2] == self.size and self.crops != "ten"
+        return CROPS[self.crops](pixels, self.size, 0 if fits else _border(pixels[None]))
+
+    def with_crops(self, kind: str) -> Classification:
+        if kind not in CROPS:
+            raise UsageError(f'crops: unknown "{kind}"; {did_you_mean(kind, CROPS)}')
+        return replace(self, crops=kind)
 
     def truths(self, samples: Sequence[Sample]) -> torch.Tensor:
         return torch.tensor([sample.truth for sample in samples], dtype=torch.int64)
 
     def order(self, samples: Sequence[Sample], epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
-        return shuffled(len(samples), self.batch, rng)
+        if self.imbalance in ("none", "class_weights"):
+            return shuffled(len(samples), self.batch, rng)
+        truths = np.array([sample.truth for sample in samples])
+        if self.imbalance == "undersample":
+            chosen = imbalance.undersampled(truths, rng)
+        elif self.imbalance == "undersample_clusters":
+            if len(self.clusters) != len(truths):
+                raise UsageError("imbalance: clusters are found among pictures in memory, and these do not fit; choose undersample")
+            chosen = imbalance.undersampled_by_cluster(truths, np.array(self.clusters), rng)
+        elif self.imbalance == "oversample":
+            chosen = imbalance.oversampled(truths, rng)
+        else:
+            chosen = imbalance.minority_repeated(truths, rng)
+        return [chosen[rows] for rows in shuffled(len(chosen), self.batch, rng)]
 
     # --- learning ---------------------------------------------------------------------------------------------------------------
 
     def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
         if self.augmentation == Augmentation():
             return batch
-        images = batch.images
-        if self.augmentation.colour:
+        how, fill = self.augmentation, torch.tensor(self.fill)
+        images, truths = augment(batch.images, how, rng, fill), batch.truths
+        if how.recolours:
             top = 2.0**self.bits - 1
-            images = colour(images.float() / top, self.augmentation.colour, rng) * top
-        return replace(batch, images=augment(images, self.augmentation, rng, torch.tensor(self.fill)))
+            images = recolour(images.float() / top, how, rng, np.array(self.components)) * top
+        images = erase(images, how.erase, rng, fill)
+        if how.mixes:
+            images, truths = mix(images, self._soft(truths), how, rng)
+        changed = replace(batch, images=images, truths=truths)
+        return changed if self.imbalance != "augment_minority" else self._only_minority(batch, changed)
+
+    def _only_minority(self, before: Batch, after: Batch) -> Batch:
+        """Small classes as they were changed, the others as they were."""
+        rare = torch.from_numpy(imbalance.minority(np.array(self.counts))).to(before.truths.device)[before.truths]
+        images = torch.where(rare[:, None, None, None], after.images, before.images.to(after.images.dtype))
+        truths = before.truths if after.truths is before.truths else torch.where(rare[:, None], after.truths, self._soft(before.truths))
+        return replace(before, images=images, truths=truths)
+
+    def _soft(self, truths: torch.Tensor) -> torch.Tensor:
+        return F.one_hot(truths, len(self.classes)).float()
 
     def build(self) -> nn.Module:
         return models.create(self.model, len(self.classes), self.channels, self.size)
@@ -153,36 +217,58 @@ class Classification(Task):
         return [[(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]]
 
     def outputs(self, network: nn.Module, batch: Batch) -> torch.Tensor:
+        if self.from_features:
+            head: Any = network.head
+            return head((batch.images,)).float()
         return network(self.normalised(batch.images)).float()
 
+    def on_features(self) -> Classification:
+        return replace(self, from_features=True)
+
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
-        """Stored or augmented pixels, to zero mean and unit deviation by the figures of the training set."""
+        """Stored or augmented pixels, to zero mean and unit deviation by the figures of the training set (scale "standard"), to 0..1
+        ("unit"), or as they are ("raw")."""
         mean, gain = self._mean_and_gain
         return (images.float() - mean.to(images.device)).mul_(gain.to(images.device))
 
     @cached_property
     def _mean_and_gain(self) -> tuple[torch.Tensor, torch.Tensor]:
         top = 2.0**self.bits - 1
+        if self.scale != "standard":
+            return torch.zeros(()), torch.tensor(1.0 if self.scale == "raw" else 1 / top)
         mean, std = (torch.tensor(values)[None, :, None, None] * top for values in (self.mean, self.std))
         return mean, 1 / std
 
     def loss(self, network: nn.Module, batch: Batch, turn: int, rng: Draws) -> dict[str, torch.Tensor]:
-        """`loss` is the cross-entropy without smoothing: the one that validation reports, so that both fit in one plot.
+        """`loss` is the plain cross-entropy, whatever is learnt by: the one that validation reports, so that both fit in one plot.
 
         Auxiliary classifiers, where the network has any, count in `total` alone.
         """
         logits, auxiliary = self._training_outputs(network, batch)
-        main, *beside = (F.cross_entropy(each, batch.truths, label_smoothing=self.label_smoothing) for each in (logits, *auxiliary))
+        weights = self._class_weights if self._class_weights is None else self._class_weights.to(logits)
+        main, *beside = (
+            mean_loss(self.criterion, each, batch.truths, weights, self.focal_gamma, self.label_smoothing)
+            for each in (logits, *auxiliary)
+        )
+        plain = self.criterion == "cross_entropy" and not self.label_smoothing and weights is None
+        # Of a mixture, the picture that is the larger part of it.
+        truths = batch.truths if batch.truths.ndim == 1 else batch.truths.argmax(1)
         return {
             "total": main + getattr(network, "auxiliary_weight", 0.0) * torch.stack(beside).sum() if beside else main,
-            "loss": F.cross_entropy(logits.detach(), batch.truths) if self.label_smoothing else main.detach(),
-            "accuracy": (logits.detach().argmax(1) == batch.truths).float().mean(),
+            "loss": main.detach() if plain else F.cross_entropy(logits.detach(), batch.truths),
+            "accuracy": (logits.detach().argmax(1) == truths).float().mean(),
         }
+
+    @cached_property
+    def _class_weights(self) -> torch.Tensor | None:
+        if self.imbalance != "class_weights":
+            return None
+        return torch.from_numpy(imbalance.class_weights(np.array(self.counts))).float()
 
     def _training_outputs(self, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The logits, and those of auxiliary classifiers where the network has any (see `models`)."""
         with_auxiliary = getattr(network, "with_auxiliary", None)
-        if with_auxiliary is None:
+        if with_auxiliary is None or self.from_features:
             return self.outputs(network, batch), ()
         logits, auxiliary = with_auxiliary(self.normalised(batch.images))
         return logits.float(), tuple(each.float() for each in auxiliary)
@@ -198,7 +284,7 @@ class Classification(Task):
         ]
 
     def metric(self, costs: np.ndarray | None = None) -> Answers:
-        return Answers(self.classes, costs)
+        return Answers(self.classes, costs, self.score)
 
     def finish(self, outputs: torch.Tensor, truths: torch.Tensor) -> Classification:
         """Temperature scaling (Guo et al. 2017): the one number that makes validation probabilities likeliest; no answer changes."""
@@ -239,8 +325,8 @@ class Classification(Task):
 class Answers:
     """The metric of this room: the probabilities and truths of all pictures, in the order of their sources."""
 
-    def __init__(self, classes: tuple[str, ...], costs: np.ndarray | None = None) -> None:
-        self.classes, self.costs = classes, costs
+    def __init__(self, classes: tuple[str, ...], costs: np.ndarray | None = None, score: str = "accuracy") -> None:
+        self.classes, self.costs, self.score = classes, costs, score
         self.rows_by_source: dict[str, tuple[int, np.ndarray]] = {}
 
     def add(self, predictions: Sequence[Prediction], truths: Sequence[int]) -> None:
@@ -260,7 +346,10 @@ class Answers:
         accuracy = float((probabilities.argmax(1) == truth).mean())
         likelihood = probabilities[np.arange(len(truth)), truth]
         loss = float(-np.log(np.maximum(likelihood, 1e-12)).mean())
-        return {"loss": loss, "accuracy": accuracy, "score": accuracy}
+        occurs = np.bincount(truth) > 0
+        recall = np.bincount(truth, probabilities.argmax(1) == truth)[occurs] / np.bincount(truth)[occurs]
+        said = {"loss": loss, "accuracy": accuracy, "balanced_accuracy": float(recall.mean())}
+        return said | {"score": said[self.score]}
 
     def rows(self) -> list[dict[str, Any]]:
         rows = []

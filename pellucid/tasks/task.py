@@ -94,12 +94,19 @@ class Task(ABC):
         """Classes, preprocessing, thresholds: all that turns a picture into an answer besides the weights."""
 
     @abstractmethod
-    def measured(self, images: np.ndarray) -> Task:
-        """This room with the statistics of the training views (M×H×W×C): normalisation comes from nowhere else."""
+    def measured(self, images: np.ndarray, truths: torch.Tensor | None = None) -> Task:
+        """This room with the statistics of the training views (M×H×W×C, and their M truths): normalisation comes from nowhere else."""
 
     @abstractmethod
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
         """The fitted views of one sample, H×W×C of the stored depth."""
+
+    @abstractmethod
+    def with_crops(self, kind: str) -> Task:
+        """This room with other views of each picture, whose answers `decode` merges: "one", "flip", "ten".
+
+        Raises UsageError for a kind that this room does not know.
+        """
 
     @abstractmethod
     def truths(self, samples: Sequence[Sample]) -> torch.Tensor:
@@ -120,6 +127,10 @@ class Task(ABC):
     @abstractmethod
     def turns(self, network: nn.Module) -> list[list[tuple[str, nn.Parameter]]]:
         """Who learns, in order: one turn normally, two for a GAN, none for a closed-form model."""
+
+    @abstractmethod
+    def on_features(self) -> Task:
+        """This room for batches that hold, in place of pixels, the last map of a frozen network: its head alone answers."""
 
     @abstractmethod
     def loss(self, network: nn.Module, batch: Batch, turn: int, rng: Draws) -> dict[str, torch.Tensor]:

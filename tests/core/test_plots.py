@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.core.plots import confusion, curves, reliability, ticks
+from pellucid.core.plots import Line, Mark, _spread, confusion, curves, forest, overlay, reliability, ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -87,3 +88,40 @@ def test_reliability_draws_one_point_a_filled_bin() -> None:
     circles = list(ElementTree.fromstring(svg).iter(f"{SVG}circle"))
     assert len(circles) == 3
     assert inside(svg)
+
+
+@given(st.lists(st.floats(0, 300), max_size=9))
+def test_names_at_the_ends_of_many_lines_never_overlap(heights: list[float]) -> None:
+    placed = _spread(heights, 15, 0, 300)
+    assert all(b - a >= 15 - 1e-6 for a, b in pairwise(sorted(placed)))
+    assert all(-1e-6 <= y <= 300 + 1e-6 for y in placed)
+    assert [a < b for a, b in combinations(heights, 2) if a != b] == [
+        x < y for (a, b), (x, y) in zip(combinations(heights, 2), combinations(placed, 2), strict=True) if a != b
+    ]
+    if all(b - a >= 15 for a, b in pairwise(sorted(heights))):
+        assert np.allclose(placed, heights)
+
+
+def test_an_overlay_names_coloured_lines_and_leaves_gaps_in_all() -> None:
+    lines = [Line(f"arm {i}", [1, 2, 3], [1.0, float("nan"), i], f"c{i}", dashed=i == 1, low=[0.5, 0, 0], high=[2, 2, 3]) for i in range(3)]
+    svg = overlay([*lines, Line("grey", [1, 9], [1, 2], None), Line("empty", [], [], "c4")], "Loss", "epoch", above=("thousands", 2))
+    assert {"arm 0", "arm 1", "arm 2", "Loss", "epoch", "thousands"} <= set(texts(svg)) and not {"grey", "empty"} & set(texts(svg))
+    drawn = [p.attrib for p in ElementTree.fromstring(svg).iter(f"{SVG}path") if "drawn" in p.attrib["class"]]
+    assert [("dashed" in p["class"], p["d"].count("M")) for p in drawn] == [(False, 1), (False, 2), (True, 2), (False, 2)]
+    assert inside(svg) and "nan" not in svg
+
+
+@pytest.mark.parametrize("lines", [[], [Line("a", [1], [0.5], "c0")], [Line("a", [1, 2], [float("nan")] * 2, "c0")]])
+@pytest.mark.parametrize("percent", [False, True])
+def test_degenerate_overlays_are_drawn(lines: list[Line], percent: bool) -> None:
+    svg = overlay(lines, "T", "epoch", percent=percent)
+    assert inside(svg) and not re.search(r"\bnan\b|\binf\b", svg)
+
+
+def test_a_forest_has_a_point_a_value_and_a_line_an_interval() -> None:
+    rows = [Mark("ours", 2.0, 1.0, 3.0, "+2"), Mark("one run", -4.0, None, None, "−4"), Mark("diverged", None, None, None, "diverged")]
+    svg = forest(rows, "Differences", "points", zero=0.0, strong="ours")
+    points = [circle.attrib for circle in ElementTree.fromstring(svg).iter(f"{SVG}circle")]
+    assert [point["class"] for point in points] == ["a", "b"] and float(points[1]["cx"]) < float(points[0]["cx"])
+    assert svg.count('class="line ') == 1 and {"ours", "diverged", "+2"} <= set(texts(svg)) and inside(svg)
+    assert inside(forest([Mark("x", None, None, None, "")], "T", "percent"))

@@ -278,3 +278,29 @@ def test_real_labels_of_mnist_give_the_usual_split(data_root: Path) -> None:
     truths = [sample.truth for sample in reading.samples]
     result = splits.split(truths, [None] * len(truths), np.arange(len(truths)), reading.given, 0)
     assert [len(part) for part in pieces(result).values()] == [50_000, 10_000, 10_000]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 2**31 - 1), st.integers(2, 6), st.lists(st.integers(0, 2), min_size=60, max_size=90))
+def test_the_folds_test_every_picture_once_and_part_no_copies(seed: int, count: int, drawn: list[int]) -> None:
+    truths = np.array([0, 1, 2] * 20 + drawn)
+    copies = np.arange(len(truths))
+    copies[1::7] = copies[0::7][: len(copies[1::7])]
+    found = [splits.fold(truths, [None] * len(truths), copies, which, count, seed) for which in range(count)]
+    assert sorted(np.concatenate([each.test for each in found]).tolist()) == list(range(len(truths)))
+    for each in found:
+        parts = [each.train, each.validation, each.test]
+        assert sorted(np.concatenate(parts).tolist()) == list(range(len(truths)))
+        labels = [set(copies[part].tolist()) for part in parts]
+        assert not (labels[0] & labels[1] or labels[0] & labels[2] or labels[1] & labels[2])
+        assert all(set(truths[part].tolist()) == {0, 1, 2} for part in parts)
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(2, 80), st.integers(2, 80))
+def test_fewer_pictures_are_a_subset_with_every_class(seed: int, one: int, other: int) -> None:
+    truths = np.repeat([0, 1, 2], [60, 30, 10])
+    indices = np.arange(0, 100, 1)
+    few, many = (splits.thinned(indices, truths, count, seed) for count in sorted((one, other)))
+    assert set(few.tolist()) <= set(many.tolist())
+    assert set(truths[few].tolist()) == {0, 1, 2}
+    assert abs(len(few) - max(3, min(one, other))) <= 2

@@ -53,9 +53,21 @@ def test_the_same_seed_gives_the_same_run_and_another_seed_another(shapes: Path)
     assert (one / "metrics.csv").read_text().count("\n") == 5
 
 
-@pytest.mark.parametrize("stop", [1, 3, 4, 6, 11, 15])
-def test_ctrl_c_after_any_step_and_resuming_changes_nothing(shapes: Path, stop: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = pellucid.train(shapes, quiet=True, name="whole", **SETTINGS)
+CRAFT: list[dict[str, object]] = [
+    {"ema": 0.9},
+    {"imbalance": "oversample", "augment": "mixup", "schedule": "triangular2"},
+    {"imbalance": "undersample_clusters", "augment": "strong", "loss": "focal"},
+    {"imbalance": "augment_minority", "augment": "elastic", "ema": 0.5, "schedule": "restarts"},
+    {"imbalance": "class_weights", "augment": "cutmix", "loss": "hinge", "optimizer": "nesterov"},
+]
+
+
+@pytest.mark.parametrize(("stop", "extra"), [*((stop, {}) for stop in (1, 3, 4, 6, 11, 15)), *((6, extra) for extra in CRAFT)])
+def test_ctrl_c_after_any_step_and_resuming_changes_nothing(
+    shapes: Path, stop: int, extra: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = SETTINGS | extra
+    whole = pellucid.train(shapes, quiet=True, name="whole", **settings)
     from pellucid.engine import train as module
 
     original = module.steps
@@ -68,7 +80,7 @@ def test_ctrl_c_after_any_step_and_resuming_changes_nothing(shapes: Path, stop: 
 
     monkeypatch.setattr(module, "steps", interrupted)
     with pytest.raises(module.Interrupted, match="--resume"):
-        pellucid.train(shapes, quiet=True, name="stopped", **SETTINGS)
+        pellucid.train(shapes, quiet=True, name="stopped", **settings)
     monkeypatch.setattr(module, "steps", original)
     run = pellucid.train(resume=runs.RUNS / "classification" / "stopped", quiet=True)
     assert weights(run.path) == weights(whole.path)

@@ -93,3 +93,51 @@ def test_optimisers_equal_torch_and_decay_weights_only(name: str) -> None:
                 stepper.step()
     for p, q in zip(network.parameters(), twin.parameters(), strict=True):
         assert torch.allclose(p, q, atol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["triangular", "triangular2"])
+def test_cyclic_rates_equal_torch(mode: str) -> None:
+    peer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CyclicLR(peer, base_lr=0.02, max_lr=0.1, step_size_up=10, mode=mode, cycle_momentum=False)  # type: ignore[arg-type]
+    for value in rates(schedule=mode, lr_low=0.02, cycle=2.0):
+        assert value == pytest.approx(schedule.get_last_lr()[0])
+        peer.step()
+        schedule.step()
+
+
+def test_exp_range_is_a_triangle_that_falls_to_a_hundredth() -> None:
+    peer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CyclicLR(
+        peer, base_lr=0.02, max_lr=0.1, step_size_up=10, mode="exp_range", gamma=0.01 ** (1 / 80), cycle_momentum=False
+    )
+    for value in rates(schedule="exp_range", lr_low=0.02, cycle=2.0):
+        assert value == pytest.approx(schedule.get_last_lr()[0])
+        peer.step()
+        schedule.step()
+
+
+def test_a_cyclic_schedule_left_open_makes_four_cycles_from_a_tenth() -> None:
+    values = rates(schedule="triangular")
+    assert min(values) == pytest.approx(0.01)
+    assert [i for i, value in enumerate(values) if value == pytest.approx(0.1)] == [10, 30, 50, 70]
+
+
+def test_restarts_equal_torch() -> None:
+    peer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(peer, T_0=10, T_mult=2)
+    for value in rates(schedule="restarts", cycle=1.0):
+        assert value == pytest.approx(schedule.get_last_lr()[0], abs=1e-12)
+        peer.step()
+        schedule.step()
+
+
+def test_restarts_left_open_fill_the_run_with_three_cycles() -> None:
+    values = [learning_rate(recipe(schedule="restarts", epochs=7), step, 10, []) for step in range(70)]
+    assert [i for i, value in enumerate(values) if value == pytest.approx(0.1)] == [0, 10, 30]
+
+
+def test_a_ramp_multiplies_by_the_same_factor_each_step() -> None:
+    values = rates(schedule="ramp", lr_low=1e-6)
+    assert values[0] == pytest.approx(1e-6) and values[-1] == pytest.approx(0.1)
+    factors = [b / a for a, b in zip(values, values[1:], strict=False)]
+    assert factors == pytest.approx([factors[0]] * 79)

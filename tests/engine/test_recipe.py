@@ -9,7 +9,7 @@ from pellucid.engine.recipe import Recipe, load, make, parse_size
 
 
 def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
-    recipe = Recipe(model='C8 "x" Ä', size=(48, 96), lr=0.003, epochs=5, augment=False, label_smoothing=0.0)
+    recipe = Recipe(model='C8 "x" Ä', size=(48, 96), lr=0.003, epochs=5, augment="none", label_smoothing=0.0)
     (tmp_path / "recipe.toml").write_text(recipe.to_toml("my data/ö"), encoding="utf-8")
     data, settings = load(tmp_path / "recipe.toml")
     assert data == "my data/ö"
@@ -26,8 +26,13 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
         ({"epochs": 2.5}, "epochs: 2.5 is not a whole number"),
         ({"epochs": True}, "epochs: True is not a whole number"),
         ({"batch": 0}, "at least 1"),
-        ({"augment": "yes"}, "not true or false"),
-        ({"augment": False, "mirror": 0.5}, "augment is off, but mirror is 0.5"),
+        ({"baselines": "yes"}, "not true or false"),
+        ({"augment": "photo"}, 'did you mean "photos"'),
+        ({"augment": "none", "mirror": 0.5}, "augment is none, but mirror is 0.5"),
+        ({"freeze": "two"}, "not a number of stages"),
+        ({"fold": "6/5"}, "write 2/5"),
+        ({"fold": "0/5"}, "write 2/5"),
+        ({"loss": "l1"}, "unknown"),
         ({"warmup": 3.0, "epochs": 3}, "leave nothing to train"),
         ({"size": "big"}, "write 64 or 48x96"),
         ({"size": "0x3"}, "out of range"),

@@ -219,7 +219,7 @@ def test_statistics_come_from_the_training_part_alone(prepared: Prepared, tmp_pa
     before = comparable(prepared.room.to_json())
     assert comparable(changed("validation test", "scored").to_json()) == before
     assert comparable(changed("train", "trained").to_json()) != before
-    assert comparable(prepared.room.measured(prepared.part("train").pixels()).to_json()) == before
+    assert comparable(prepared.room.measured(prepared.part("train").pixels()[0]).to_json()) == before
 
 
 def test_finishing_changes_no_answer_for_the_worse(prepared: Prepared, network: torch.nn.Module) -> None:
@@ -238,7 +238,7 @@ def test_finishing_changes_no_answer_for_the_worse(prepared: Prepared, network: 
 
 
 def test_baselines_answer_about_the_same_pictures(prepared: Prepared) -> None:
-    parts = {part: (prepared.part(part).pixels(), prepared.part(part).samples) for part in ("train", "validation", "test")}
+    parts = {part: (prepared.part(part).pixels()[0], prepared.part(part).samples) for part in ("train", "validation", "test")}
     for name, about, answers in prepared.room.baselines(parts, 0):
         assert name and set(about) >= {"settings", "seconds"}
         for part in ("validation", "test"):
