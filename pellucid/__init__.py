@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from .engine.predict import predict
     from .engine.train import train
     from .engine.weights import weights
+    from .lab.compare import compare
+    from .lab.study import study
+    from .lab.tune import tune
 
 __version__ = "0.1.0"
 
@@ -27,9 +30,11 @@ _ERRORS = ("DataError", "MachineError", "ModelError", "NonFiniteLoss", "Pellucid
 _PLACES = {verb: f".engine.{verb}" for verb in ("check", "evaluate", "inspect", "predict", "train", "weights")} | dict.fromkeys(
     _ERRORS, ".core.errors"
 )
+_PLACES |= {"compare": ".lab.compare", "study": ".lab.study", "tune": ".lab.tune"}
 
 __all__ = ["DataError", "MachineError", "ModelError", "NonFiniteLoss", "PellucidError", "UsageError"]
 __all__ += ["check", "evaluate", "inspect", "predict", "train", "weights"]
+__all__ += ["compare", "study", "tune"]
 
 
 def __dir__() -> list[str]:

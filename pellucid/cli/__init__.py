@@ -8,7 +8,7 @@ import sys
 import typer
 
 from ..core.errors import INTERRUPTED, MachineError, PellucidError
-from . import check, evaluate, inspect, predict, train, weights
+from . import check, compare, evaluate, inspect, lab, predict, train, tune, weights
 
 app = typer.Typer(
     name="pellucid",
@@ -20,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (check, train, evaluate, predict, inspect, weights):
+for verb in (check, train, evaluate, predict, inspect, weights, lab, tune, compare):
     app.command(name=verb.__name__.rsplit(".", 1)[1])(verb.command)
 
 

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import inspect
 import json
-from dataclasses import fields
 from typing import Any
 
 import typer
 
-from ..engine.recipe import Recipe
+from .options import with_settings
 
 
 def _train(
@@ -27,31 +25,4 @@ def _train(
         print(json.dumps({"run": str(run.path), **run.summary}, ensure_ascii=False))
 
 
-def _options() -> list[inspect.Parameter]:
-    """An option for each setting of a recipe: what the recipe says of it is all there is to say."""
-    kinds = {"int": int, "float": float, "bool": bool}
-    options = []
-    for setting in fields(Recipe):
-        kind = kinds.get(str(setting.type).split(" ")[0], str)
-        choices, default = setting.metadata["choices"], setting.default
-        text = (
-            setting.metadata["help"]
-            + (f" One of: {', '.join(choices)}." if choices else "")
-            + (f" [{default}]" if default is not None else "")
-        )
-        # None stands for "not given", so that a recipe file is not overridden by defaults.
-        option = typer.Option(None, help=text, show_default=False)
-        options.append(inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind))
-    return options
-
-
-def command(**arguments: Any) -> None:
-    _train(**arguments)
-
-
-_own = [parameter for parameter in inspect.signature(_train).parameters.values() if parameter.kind is not inspect.Parameter.VAR_KEYWORD]
-_hints = {"data": str, "recipe": str, "name": str, "resume": str, "as_json": bool}
-_parameters = [p.replace(annotation=_hints[p.name]) for p in _own] + _options()
-command.__signature__ = inspect.Signature([p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in _parameters])  # type: ignore[attr-defined]
-command.__annotations__ = {p.name: p.annotation for p in _parameters}
-command.__doc__ = _train.__doc__
+command = with_settings(_train)

@@ -31,7 +31,8 @@ SETTLED_BY_DATA = ("size", "weights", "split_seed", "fold", "train_pictures", "s
 
 @dataclass(frozen=True)
 class Prepared:
-    """reading: without the pictures that could not be read. heads: theirs. room: measured on the training views. views: of all samples."""
+    """reading: without the pictures that could not be read. heads: theirs. room: measured on the training views. views: of all samples.
+    given: what the weights to begin with expect of a picture."""
 
     reading: Reading
     heads: tuple[Header, ...]
@@ -41,6 +42,7 @@ class Prepared:
     splits: Splits
     facts: dict[str, Any]
     hashes: tuple[str, ...]
+    given: Preprocessing | None = None
 
     def part(self, name: str) -> Views:
         return self.views.part(getattr(self.splits, name))
@@ -55,8 +57,8 @@ class Prepared:
         for name in SETTLED_BY_DATA:
             if getattr(recipe, name) != getattr(self.recipe, name):
                 raise UsageError(f"{name}: cannot vary among trials on the same prepared pictures; start a study for each")
-        room = self.room.open(recipe.settings(), self.reading, self.heads)
-        return replace(self, recipe=recipe, room=_measured(room, self.part("train")))
+        room = _measured(self.room.open(recipe.settings(), self.reading, self.heads), self.part("train"))
+        return replace(self, recipe=recipe, room=pretrained.expecting(room, self.given))
 
     def split_rows(self) -> list[dict[str, str]]:
         """source, part ("unused": left out by `train_pictures`) and pixel hash of every sample, in the order of the samples."""
@@ -95,7 +97,7 @@ def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False, g
     room = pretrained.expecting(_measured(room, views.part(splits.train)), given)
     hashes = tuple(mark.exact.hex() for mark in marks)
     facts = describe(data, reading, found, splits, unread + undecoded, copies, hashes) | pretrained.kept(given)
-    return Prepared(reading, tuple(found), recipe, room, views, splits, facts, hashes)
+    return Prepared(reading, tuple(found), recipe, room, views, splits, facts, hashes, given)
 
 
 def room_of(recipe: Recipe) -> type[Task]:
