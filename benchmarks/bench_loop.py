@@ -23,7 +23,16 @@ def main() -> float:
     images, labels = rng.integers(0, 256, (COUNT, 28, 28, 1), dtype=np.uint8), rng.integers(0, 10, COUNT)
     classes = tuple("0123456789")
     room = Classification(classes, (28, 28), 1, model=NETWORK, batch=BATCH, augmentation=Augmentation()).measured(images)
-    recipe = Recipe(lr=1e-3, epochs=10_000, weight_decay=0.01, batch=BATCH, precision="float32", layout="channels_last", schedule="cosine")
+    recipe = Recipe(
+        optimizer="adamw",
+        lr=1e-3,
+        epochs=10_000,
+        weight_decay=0.01,
+        batch=BATCH,
+        precision="float32",
+        layout="channels_last",
+        schedule="cosine",
+    )
     views, where = views_of(images, labels), torch.device("cpu")
 
     network = create(NETWORK, 10, 1, (28, 28)).to(memory_format=torch.channels_last)

@@ -32,7 +32,9 @@ def throughput() -> float:
     images, labels = rng.integers(0, 256, (4 * BATCH, 224, 224, 3), dtype=np.uint8), rng.integers(0, 10, 4 * BATCH)
     room = Classification(tuple("0123456789"), (224, 224), 3, model="resnet18", batch=BATCH).measured(images)
     network = create("resnet18", 10, 3, (224, 224))
-    recipe = Recipe(epochs=10_000, lr=1e-3, weight_decay=0.05, batch=BATCH).completed(machine.propose(CPU, network, 1_800_000_000))
+    recipe = Recipe(optimizer="adamw", epochs=10_000, lr=1e-3, weight_decay=0.05, batch=BATCH).completed(
+        machine.propose(CPU, network, 1_800_000_000)
+    )
     place(network, CPU, machine.memory_format(recipe))
     state = State(network, [optimizer(recipe, list(network.named_parameters()))])
     endless = steps(room, views_of(images, labels), recipe, state, CPU)
@@ -59,7 +61,9 @@ def throughput() -> float:
 def flowers(epochs: int = 8) -> None:
     """The same recipe in bfloat16 channels-last and in float32 contiguous."""
     for precision, layout in (("bfloat16", "channels_last"), ("float32", "contiguous")):
-        recipe = Recipe(model="resnet18", epochs=epochs, batch=BATCH, lr=1e-3, weight_decay=0.05, precision=precision, layout=layout)
+        recipe = Recipe(
+            model="resnet18", optimizer="adamw", epochs=epochs, batch=BATCH, lr=1e-3, weight_decay=0.05, precision=precision, layout=layout
+        )
         prepared = prepare(DATA / "flowers128", recipe, Say(quiet=True))
         torch.manual_seed(0)
         network = place(prepared.room.build(), CPU, machine.memory_format(recipe))

@@ -13,7 +13,6 @@ from ..core.files import write_json, write_text
 from ..core.types import Prediction
 from ..tasks.task import Metric, Task
 from . import checkpoint, machine, pretrained, processes, report, runs
-from .batches import Views
 from .checkpoint import State
 from .evaluate import SCORING, outputs, predictions
 from .loop import average
@@ -41,7 +40,7 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
     metrics = {part: scored(room, views, answers[part]) for part, views in (("validation", validation), ("test", test))}
     evidence = {part: metric.result() for part, metric in metrics.items()}
     rivals, against = _baselines(prepared, metrics["test"], say) if recipe.baselines else ({}, None)
-    summary = {
+    summary: dict[str, Any] = {
         "task": room.name,
         "name": folder.name,
         "model": recipe.model,

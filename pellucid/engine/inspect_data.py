@@ -77,8 +77,9 @@ def findings(anatomy: Anatomy, found: Found, build: Callable[[], nn.Module], say
     where = machine.device(None)
     batch = found.recipe.batch or 32
     free = free_memory(where)
-    yield against.batch(anatomy.memory, free, batch, found.recipe.optimizer)
-    least = anatomy.memory.training(2, found.recipe.optimizer)
+    optimizer = found.recipe.optimizer or "adamw"
+    yield against.batch(anatomy.memory, free, batch, optimizer)
+    least = anatomy.memory.training(2, optimizer)
     if unlike is None and least is not None and least < free:
         yield trial(anatomy, found, build, where)
 
@@ -123,7 +124,7 @@ def trial(anatomy: Anatomy, found: Found, build: Callable[[], nn.Module], where:
     A step of a large network is tried with fewer pictures, in two sizes, and what a picture and what a step costs follow from them.
     """
     wanted = found.recipe.batch or 32
-    count = len(split_of(found.reading, np.arange(len(found.reading.samples)), found.recipe.seed).train)
+    count = len(split_of(found.reading, np.arange(len(found.reading.samples)), replace(found.recipe, split_seed=found.recipe.seed)).train)
     settled = _settled(found.recipe, anatomy, where)
     try:
         with torch.random.fork_rng(devices=[]):
@@ -154,7 +155,7 @@ def _affordable(seconds: float) -> int:
 def _settled(wanted: Recipe, anatomy: Anatomy, where: torch.device) -> Recipe:
     """The recipe with precision and layout as training would choose them; the learning rate does not matter here."""
     completed = wanted.completed(machine.propose(where, anatomy.network, anatomy.macs))
-    return replace(completed.completed({"lr": 1e-4, "weight_decay": 0.05}), epochs=10_000)
+    return replace(completed.completed({"optimizer": "adamw", "lr": 1e-4, "weight_decay": 0.05}), epochs=10_000)
 
 
 def _seconds_a_step(found: Found, settled: Recipe, network: nn.Module, number: int, where: torch.device, most: int) -> float:

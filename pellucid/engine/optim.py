@@ -20,7 +20,7 @@ def optimizer(
 
     AdamW decouples the decay (Loshchilov and Hutter 2019); Adam and SGD add it to the gradient, as in their papers.
     """
-    assert recipe.lr is not None and recipe.weight_decay is not None
+    assert recipe.lr is not None and recipe.weight_decay is not None and recipe.optimizer is not None
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters:
         kind = (scales or {}).get(name, 1.0), recipe.weight_decay if parameter.ndim > 1 else 0.0

@@ -18,8 +18,8 @@ LOSSES = ("cross_entropy", "focal", "l2", "l2_logits", "hinge")
 IMBALANCE = ("none", "class_weights", "oversample", "undersample", "undersample_clusters", "augment_minority")
 SCORES = ("accuracy", "balanced_accuracy")
 POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong")
-STRENGTHS = ("mirror", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
-STRENGTHS += ("colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix")
+_GEOMETRY = ("mirror", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
+STRENGTHS = (*_GEOMETRY, "colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix")
 INITIAL = ("own", "zero_bias", "he", "large", "equal")
 SCALES = ("standard", "unit", "raw")
 NORMS = ("kept", "learned")
@@ -41,16 +41,20 @@ class Recipe:
     size: tuple[int, int] | None = _setting(None, "Height and width that pictures are fitted to: 64 or 48x96.", 1, 8192)
     epochs: int | None = _setting(None, "Times that every training picture is seen.", 1)
     batch: int | None = _setting(None, "Pictures a step, over all processes.", 1)
-    optimizer: str = _setting("adamw", "How a step is taken from a gradient.", choices=OPTIMIZERS)
+    optimizer: str | None = _setting(None, "How a step is taken from a gradient.", choices=OPTIMIZERS)
     lr: float | None = _setting(None, "Learning rate, at its peak.", 0)
     momentum: float = _setting(0.9, "Of sgd and nesterov.", 0, 1)
     weight_decay: float | None = _setting(None, "On weights only, never on biases or normalisation scales.", 0)
     schedule: str = _setting("onecycle", "How the learning rate moves over the run.", choices=SCHEDULES)
     warmup: float = _setting(0.0, "Epochs of linear rise to the learning rate (onecycle has its own).", 0)
     clip: float = _setting(0.0, "Largest norm of the gradient; 0 leaves it alone.", 0)
-    lr_low: float | None = _setting(None, "Lowest rate of the cyclic schedules (a tenth of the learning rate) and start of ramp (a millionth).", 1e-12)
+    lr_low: float | None = _setting(
+        None, "Lowest rate of the cyclic schedules (a tenth of the learning rate) and start of ramp (a millionth).", 1e-12
+    )
     cycle: float | None = _setting(None, "Epochs of one cycle of the cyclic schedules and of the first one of restarts.", 0.01)
-    ema: float = _setting(0.0, "Decay a step of a moving average of the weights, which is scored and kept; 0 keeps the weights.", 0, 0.99999)
+    ema: float = _setting(
+        0.0, "Decay a step of a moving average of the weights, which is scored and kept; 0 keeps the weights.", 0, 0.99999
+    )
     loss: str = _setting("cross_entropy", "What learning makes small.", choices=LOSSES)
     focal_gamma: float = _setting(2.0, "How much the focal loss leaves easy pictures aside.", 0, 10)
     label_smoothing: float | None = _setting(None, "Share of the target that is spread over all classes.", 0, 0.99)
@@ -72,15 +76,21 @@ class Recipe:
     erase: float | None = _setting(None, "Probability of erasing a rectangle.", 0, 1)
     mixup: float | None = _setting(None, "Blend pictures in pairs; parameter of the Beta distribution of their shares.", 0, 10)
     cutmix: float | None = _setting(None, "Paste a rectangle of another picture; parameter of the Beta distribution of its share.", 0, 10)
-    scale: str = _setting("standard", "Pixels as the network gets them: zero mean and unit deviation, 0 to 1, or as stored.", choices=SCALES)
+    scale: str = _setting(
+        "standard", "Pixels as the network gets them: zero mean and unit deviation, 0 to 1, or as stored.", choices=SCALES
+    )
     init: str = _setting("own", "Weights to begin with, where none are given.", choices=INITIAL)
-    freeze: str | None = _setting(None, 'Stages of the network, counted from the picture, that stay as they are: "2", or "all" but the head.')
+    freeze: str | None = _setting(
+        None, 'Stages of the network, counted from the picture, that stay as they are: "2", or "all" but the head.'
+    )
     norms: str | None = _setting(None, "Statistics of batch norms; kept where weights are given, else learned.", choices=NORMS)
     stage_lr: float = _setting(1.0, "Rate of each stage as a share of that of the stage after it.", 0.001, 1)
     cache: bool = _setting(True, "Compute the features of a wholly frozen network once.")
     train_pictures: int | None = _setting(None, "Train on so many of the training pictures, each class in its proportion.", 2)
     fold: str | None = _setting(None, 'Cross-validation: "2/5" tests on the second fifth of all pictures.')
-    split_seed: int | None = _setting(None, "Of the split alone, so that runs with other seeds are tested on the same pictures.", 0, 2**31 - 1)
+    split_seed: int | None = _setting(
+        None, "Of the split alone, so that runs with other seeds are tested on the same pictures.", 0, 2**31 - 1
+    )
     seed: int = _setting(0, "Everything random follows from it.", 0, 2**31 - 1)
     device: str | None = _setting(None, 'Where to train: "cpu", "cuda", "cuda:1".')
     precision: str | None = _setting(None, "Of the forward and backward pass.", choices=PRECISIONS)
@@ -170,7 +180,7 @@ def parse_size(text: str | int | tuple[int, int] | list[int]) -> tuple[int, int]
 
 
 def parse_fold(text: str) -> tuple[int, int]:
-    """"2/5" to (1, 5): which fold, from 0, of how many."""
+    """ "2/5" to (1, 5): which fold, from 0, of how many."""
     which, slash, count = text.partition("/")
     if not (slash and which.isdecimal() and count.isdecimal() and 1 <= int(which) <= int(count) and 2 <= int(count) <= 100):
         raise UsageError(f'fold: "{text}" is not a fold; write 2/5 for the second of five')

@@ -20,6 +20,8 @@ from .recipe import Recipe
 
 # The greatest rate of Adam times the inputs of a dense unit: with it VGG-11 learns at once, with four times as much it does not.
 WIDEST = 3.0
+# The rate of sgd for a head on frozen features: the best of four, ten epochs long, by the validation parts of five folds of hymenoptera300.
+HEAD = 3e-3
 
 
 def built(room: Task, recipe: Recipe) -> nn.Module:
@@ -50,12 +52,14 @@ def _default_lr(recipe: Recipe, network: nn.Module) -> float:
     Adam moves every weight by up to the rate whatever its gradient, so a dense unit by the rate times its inputs: VGG's, with 25,088,
     would be thrown off by what suits others.
     """
-    assert recipe.batch is not None
+    assert recipe.batch is not None and recipe.optimizer is not None
     widest = max((layer.in_features for layer in network.modules() if isinstance(layer, nn.Linear)), default=1)
     adams = {"adamw": 3e-3 if recipe.batch < 64 else 5e-3, "adam": 2e-3}
     fresh = min(adams[recipe.optimizer], round(WIDEST / widest, 6)) if recipe.optimizer in adams else 0.05
-    # A head on frozen features has nothing to lose: it alone learns, and from the beginning.
-    return fresh if recipe.weights is None or recipe.freeze == "all" else round(fresh / 10, 6)
+    if recipe.weights is None:
+        return fresh
+    # A head on frozen features learns from the beginning, but soon knows a few hundred pictures by heart.
+    return round(fresh / 10, 6) if recipe.freeze != "all" else HEAD if recipe.optimizer in ("sgd", "nesterov") else 1e-3
 
 
 def _trial(prepared: Prepared, recipe: Recipe, where: torch.device) -> int:

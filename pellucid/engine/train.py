@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import shlex
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -22,10 +20,8 @@ from .. import anatomy
 from ..core.errors import INTERRUPTED, DataError, ModelError, PellucidError, UsageError
 from ..core.files import write_text
 from ..core.rng import Draws, generator
-from ..tasks.task import Task
 from . import checkpoint, features, finish, machine, pretrained, processes, runs
 from . import recipe as recipes
-from .batches import Views
 from .checkpoint import State
 from .epoch import close_epoch, epochs_without_gain
 from .loop import steps

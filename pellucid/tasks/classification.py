@@ -84,6 +84,7 @@ class Classification(Task):
             "epochs": int(np.clip(75_000 / count, 12, 90)),
             # Small sets need many steps rather than smooth ones.
             "batch": 16 if count < 1000 else 32 if count <= 5000 else 128,
+            "optimizer": "sgd" if settings["freeze"] == "all" and settings["weights"] else "adamw",
             "augment": policy,
             **asdict(POLICIES[policy]),
             # Smoothing spreads a probability; the squared losses and the hinge do not speak of one.
@@ -247,8 +248,7 @@ class Classification(Task):
         logits, auxiliary = self._training_outputs(network, batch)
         weights = self._class_weights if self._class_weights is None else self._class_weights.to(logits)
         main, *beside = (
-            mean_loss(self.criterion, each, batch.truths, weights, self.focal_gamma, self.label_smoothing)
-            for each in (logits, *auxiliary)
+            mean_loss(self.criterion, each, batch.truths, weights, self.focal_gamma, self.label_smoothing) for each in (logits, *auxiliary)
         )
         plain = self.criterion == "cross_entropy" and not self.label_smoothing and weights is None
         # Of a mixture, the picture that is the larger part of it.

@@ -9,7 +9,7 @@ from pellucid.engine.recipe import SCHEDULES, Recipe
 
 
 def recipe(**settings: object) -> Recipe:
-    return Recipe(**({"lr": 0.1, "epochs": 8, "weight_decay": 0.01} | settings))  # type: ignore[arg-type]
+    return Recipe(**({"optimizer": "adamw", "lr": 0.1, "epochs": 8, "weight_decay": 0.01} | settings))  # type: ignore[arg-type]
 
 
 def rates(history: list[dict[str, float]] | None = None, **settings: object) -> list[float]:

@@ -22,7 +22,7 @@ from pellucid.models.notation import build
 
 NOTATION = "C8 B R P D C8 B R G"
 QUICK = {"model": f"{NOTATION} L3", "epochs": 2, "batch": 16, "threads": 1, "baselines": False, "quiet": True, "augment": "none"}
-RECIPE = Recipe(model="tried", lr=0.1, weight_decay=0.1)
+RECIPE = Recipe(model="tried", optimizer="adamw", lr=0.1, weight_decay=0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,7 @@ def test_auxiliary_heads_go_with_the_head() -> None:
 
 @pytest.mark.parametrize(("wanted", "resting"), [("0", 0), ("1", 1), ("2", 2), ("all", 2)])
 def test_frozen_stages_do_not_move_and_others_do(wanted: str, resting: int) -> None:
-    recipe = Recipe(model="x", lr=0.1, weight_decay=0.1, freeze=wanted)
+    recipe = Recipe(model="x", optimizer="adamw", lr=0.1, weight_decay=0.1, freeze=wanted)
     network, before, after = moved(recipe)
     found = transfer.stages(network, (3, 12, 12))
     for at, names in enumerate(found):
@@ -162,7 +162,7 @@ def test_kept_norms_learn_scale_and_bias_but_no_statistics() -> None:
         (Recipe(), False),
     ):
         assert transfer.norms_kept(recipe) is kept
-    _, before, after = moved(Recipe(model="x", lr=0.1, weight_decay=0.0, norms="kept"))
+    _, before, after = moved(Recipe(model="x", optimizer="adamw", lr=0.1, weight_decay=0.0, norms="kept"))
     for key in before:
         assert torch.equal(before[key], after[key]) == ("running" in key or "num_batches" in key)
 
