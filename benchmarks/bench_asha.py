@@ -28,6 +28,7 @@ from pellucid.lab import space, tune
 STUDIES, TRIALS, EPOCHS = 5, 27, 27
 SEARCH = {"lr": "log:1e-4..1", "batch": "log:32..256", "weight_decay": "log:1e-5..1", "optimizer": "adamw,sgd"}
 SETTINGS: dict[str, Any] = {"model": "C8 B R P C16 B R G L10", "threads": 1, "epochs": EPOCHS, "train_pictures": 400}
+SETTINGS["schedule"] = tune.PRUNED_SCHEDULE  # as `pellucid tune` has it where trials are stopped early
 
 
 def settings_of(seed: int) -> Iterator[dict[str, Any]]:

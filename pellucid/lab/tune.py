@@ -41,6 +41,8 @@ PRUNERS = ("asha", "hyperband", "none")
 TRIALS = 30
 # One trial in three goes on from each rung to the next one, at 1, 3, 9, 27 … epochs (Li et al. 2020 use 3 or 4).
 REDUCTION = 3
+# A trial is judged after its first epochs, which onecycle spends on warming up; this one begins at the full rate.
+PRUNED_SCHEDULE = "cosine"
 # What a diverged trial scores: less than any that learned something.
 WORST = 0.0
 # Settings that decide how pictures are decoded, or which ones: a trial that changes them prepares its own.
@@ -149,6 +151,8 @@ def _plan(
     trials = TRIALS if trials is None else trials
     if trials < 1:
         raise UsageError(f"trials: {trials} is out of range; it must be at least 1")
+    if pruner != "none" and "schedule" not in {*settings, *(axis.name for axis in axes)}:
+        settings = settings | {"schedule": PRUNED_SCHEDULE}
     return Plan(data, axes, settings, sampler, pruner), trials
 
 
@@ -171,8 +175,7 @@ class Bench:
 
     def prepared(self, chosen: Mapping[str, Any]) -> Prepared:
         wanted = recipes.make(**{**self.plan.settings, **chosen})
-        # The split's seed is settled when the pictures are split; the model proposes the size where none is given.
-        wanted = wanted.completed({"split_seed": wanted.seed})
+        # The model proposes the size where none is given.
         decoding = [getattr(wanted, key) for key in DECODING]
         return self._decoded(*decoding, wanted.model if wanted.size is None else None).again(pretrained.chosen(wanted)[0])
 

@@ -374,6 +374,8 @@ class Answers:
             f"test:     {accuracy['value']:.2%} of {len(self.rows_by_source)} pictures right "
             f"(95 % interval {accuracy['low']:.2%} to {accuracy['high']:.2%})"
         ]
+        if self.score == "balanced_accuracy":
+            lines[0] += f"; balanced {_interval(summary['test']['balanced_accuracy'])}, worst {_worst(summary['test']['per_class'])}"
         if against := summary["against_best_baseline"]:
             rival = summary["baselines"][against["baseline"]]["test"]["accuracy"]["value"]
             lines.append(f"baseline: {against['baseline']} gets {rival:.2%}; difference by McNemar's test p = {against['p']:.2g}")
@@ -383,6 +385,17 @@ class Answers:
         from ..core.evidence import classification
 
         return classification(*self._arrays(), self.classes, self.costs)
+
+
+def _interval(score: Mapping[str, float]) -> str:
+    return f"{score['value']:.2%} ({score['low']:.2%} to {score['high']:.2%})"
+
+
+def _worst(per_class: Mapping[str, Mapping[str, Any]]) -> str:
+    """The class that is found least often, with its recall."""
+    found = {name: scores["recall"]["value"] for name, scores in per_class.items() if scores["support"]}
+    least = min(found, key=found.__getitem__)
+    return f"{least} ({found[least]:.2%} found)"
 
 
 def _natural_size(headers: Sequence[Header]) -> tuple[int, int]:
