@@ -83,7 +83,7 @@ def state(folder: Path, planned: Planned, score: str) -> State:
 def write_recipes(folder: Path, states: Sequence[State], data: str) -> None:
     """The recipe of each run that has not begun. Raises UsageError when one that has begun was begun with another."""
     texts = {state.planned: _recipe(state.planned, data) for state in states}
-    begun = {state.planned for state in states if state.over or state.folder is not None}
+    begun = [state.planned for state in states if state.over or state.folder is not None]
     changed = dict.fromkeys(run.arm for run in begun if (folder / f"{run.stem}.toml").read_text(encoding="utf-8") != texts[run])
     if changed:
         raise UsageError(

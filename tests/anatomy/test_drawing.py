@@ -25,7 +25,9 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def graph_of(text: str, channels: int = 3, size: tuple[int, ...] = (32, 32)) -> Graph:
-    return trace(build(text, channels, size), (channels, *size))
+    with torch.device("meta"):  # a drawing needs no weights, and a random wiring may have terabytes of them
+        network = build(text, channels, size)
+    return trace(network, (channels, *size))
 
 
 def series_of(text: str) -> Series:
