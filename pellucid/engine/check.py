@@ -13,6 +13,7 @@ import torch
 
 from ..core.augment import Augmentation
 from ..core.draw import sheet, to_rgb8
+from ..core.errors import UsageError
 from ..core.images import write
 from ..core.rng import Draws
 from ..core.types import Batch
@@ -69,6 +70,8 @@ def check(data: str | Path, *, show_augment: bool = False, out: str | Path | Non
 
     show_augment: draws a picture as training would change it, to `out` or augment.png; a number is added where that file is there.
     """
+    if out is not None and Path(data).is_dir() and Path(out).resolve().is_relative_to(Path(data).resolve()):
+        raise UsageError(f"{out}: lies in the data, where it would be taken for one of the pictures; choose another place")
     prepared = prepare(data, recipes.make(**settings), Say(quiet), any_bad=True)
     drawn = None
     if show_augment:

@@ -135,7 +135,9 @@ def split_of(reading: Reading, copies: np.ndarray, recipe: Recipe) -> Splits:
         sources = [sample.source for sample in samples]
         splits = split(truths, groups, copies, reading.given, seed, classes=reading.classes, sources=sources)
     if recipe.train_pictures is not None:
-        splits = replace(splits, train=thinned(splits.train, truths, recipe.train_pictures, seed))
+        few = thinned(splits.train, truths, recipe.train_pictures, seed)
+        notes = [*splits.notes, f"train_pictures: trained on {len(few):,} of the {len(splits.train):,} training pictures"]
+        splits = replace(splits, train=few, notes=notes)
     return splits
 
 

@@ -141,14 +141,34 @@ def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: t
         weights = published.read(Path(name))
         if (licence := credit(recipe).get("licence_of_weights")) is not None:
             say.line(f"{name}: trained from weights of others, licence {licence}")
+    last = _last_layer(network)
+    own = {key: value.clone() for key, value in network.state_dict().items() if key.startswith(last)}
     fresh = published.fill(network, weights, name, other_classes=True)
-    last = f"; the last layer starts fresh ({', '.join(fresh)})" if fresh else ""
-    say.line(f"{name}: {len(weights) - len(fresh)} tensors taken over{last}")
+    if not fresh and _classes(recipe) not in (None, getattr(room, "classes", None)):
+        # As many classes, but others: what the last layer knows is wrong here.
+        network.load_state_dict(own, strict=False)
+        fresh = list(own)
+    said = f"; the last layer starts fresh ({', '.join(fresh)})" if fresh else ""
+    say.line(f"{name}: {len(weights) - len(fresh)} tensors taken over{said}")
     if folded(network) and norms_kept(recipe):
         say.line(f"{name}: batch norms were folded into the layers before them; kept as they are (--norms learned unfolds them)")
     elif folded(network):
         count = unfold(network, room, views, where)
         say.line(f"{name}: batch norms were folded into the layers before them; unfolded by the statistics of {count} training pictures")
+
+
+def _last_layer(network: nn.Module) -> str:
+    """The beginning of its keys: by rule of thumb the last one that multiplies, in the order in which the network lists them."""
+    return [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1] + "."
+
+
+def _classes(recipe: Recipe) -> tuple[str, ...] | None:
+    """What the weights were trained to tell apart, where that is known."""
+    assert recipe.weights is not None
+    if recipe.weights in CATALOGUE:
+        return published.labels(CATALOGUE[recipe.weights].classes)
+    found = ((_beside(Path(recipe.weights)) or {}).get("room") or {}).get("classes")
+    return tuple(found) if found else None
 
 
 def credit(recipe: Recipe) -> dict[str, Any]:

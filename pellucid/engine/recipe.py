@@ -109,10 +109,28 @@ class Recipe:
         for name in STRENGTHS:
             if self.augment == "none" and getattr(self, name):
                 raise UsageError(f"augment is none, but {name} is {getattr(self, name):g}; leave out one of the two")
+        for idle, why in self._idle():
+            if idle:
+                raise UsageError(why)
         if self.freeze is not None and self.freeze != "all" and not self.freeze.isdecimal():
             raise UsageError(f'freeze: "{self.freeze}" is not a number of stages; write 0, 1, 2 … or all')
         if self.fold is not None:
             parse_fold(self.fold)
+
+    def _idle(self) -> tuple[tuple[bool, str], ...]:
+        """Settings that would do nothing beside the others."""
+        likelihood, cyclic = self.loss in ("cross_entropy", "focal"), self.schedule in (*CYCLIC, "restarts", "ramp")
+        return (
+            (
+                bool(self.label_smoothing) and not likelihood,
+                f"label_smoothing is of cross_entropy and focal, not of {self.loss}; leave it out",
+            ),
+            (self.focal_gamma != 2 and self.loss != "focal", f"focal_gamma is of the focal loss, not of {self.loss}; leave it out"),
+            (self.init != "own" and self.weights is not None, f"init is {self.init}, but weights are given; leave out one of the two"),
+            (not cyclic and self.cycle is not None, f"cycle is of the cyclic schedules and restarts, not of {self.schedule}; leave it out"),
+            (not cyclic and self.lr_low is not None, f"lr_low is of the cyclic schedules and ramp, not of {self.schedule}; leave it out"),
+            ((self.lr_low or 0) > (self.lr or float("inf")), f"lr_low is {self.lr_low}, above the learning rate {self.lr}; lower it"),
+        )
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)

@@ -38,6 +38,8 @@ def settled(prepared: Prepared, network: nn.Module, where: torch.device) -> Reci
     """The recipe with what depends on network and machine filled in; the first process's choice holds for all."""
     recipe = prepared.recipe
     macs = anatomy.describe(network, prepared.room.input).macs
+    if recipe.freeze == "all":  # features that are computed once are exact, and without the cache they are to be the same
+        recipe = recipe.completed({"precision": "float32"})
     recipe = recipe.completed(machine.propose(where, network, macs))
     recipe = recipe.completed({"norms": "kept" if transfer.norms_kept(recipe) else "learned"})
     recipe = recipe.completed({"lr": _default_lr(recipe, network), "weight_decay": 0.05 if recipe.optimizer == "adamw" else 5e-4})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..core.errors import ModelError
+from ..core.errors import ModelError, UsageError
 from ..core.evidence import Score, mcnemar, paired_bootstrap, wilson
 from ..core.paired import paired_bootstrap_of
 from ..core.types import Prediction
@@ -40,6 +40,8 @@ class Said:
 
 def members(models: Sequence[str | Path]) -> list[Member]:
     """The models, loaded. Raises ModelError for one that does not tell the classes of the first."""
+    if len({Path(model).resolve() for model in models}) < len(models):
+        raise UsageError("the same model is named twice, and would count twice; name each once")
     loaded = [Member(Path(model), *checkpoint.load_model(Path(model))[:2]) for model in models]
     first = loaded[0]
     for other in loaded[1:]:

@@ -84,9 +84,9 @@ def train(
         prepared = replace(prepared, recipe=settled(prepared, network, where))
         folder = _folder(prepared, folder, data, name, network, say)
         with machine.threads(prepared.recipe.threads):
-            state = _state(prepared, network, where, folder, say)
-            reading = time.perf_counter() - started
             try:
+                state = _state(prepared, network, where, folder, say)
+                reading = time.perf_counter() - started
                 _learn(prepared, state, where, folder, say)
                 return Run(folder, finish.finish(prepared, state, where, folder, reading, say))
             except KeyboardInterrupt:

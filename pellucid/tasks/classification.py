@@ -76,7 +76,8 @@ class Classification(Task):
         count = len(reading.samples)
         letters = all(len(name) == 1 and name.isalnum() for name in reading.classes)
         # Features of a frozen network can be computed once only while the pictures stay as they are.
-        usual = "none" if settings["freeze"] == "all" else "letters" if letters else "photos"
+        changed = any(settings[f.name] for f in fields(Augmentation))
+        usual = "none" if settings["freeze"] == "all" and not changed else "letters" if letters else "photos"
         policy = settings["augment"] or usual
         proposed = {
             "size": size,
@@ -148,6 +149,10 @@ class Classification(Task):
             room = replace(room, components=tuple(map(tuple, principal_components(images).tolist())))
         if truths is not None and self.imbalance != "none":
             room = replace(room, counts=tuple(torch.bincount(truths, minlength=len(self.classes)).tolist()))
+        if room.counts and self.imbalance == "augment_minority" and not imbalance.minority(np.array(room.counts)).any():
+            raise UsageError(
+                "imbalance: no class has less than half as many pictures as the largest, so none would be augmented; leave it out"
+            )
         if truths is not None and self.imbalance == "undersample_clusters":
             room = replace(room, clusters=tuple(imbalance.clusters(images, truths.numpy(), seed=0).tolist()))
         return room

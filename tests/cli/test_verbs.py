@@ -113,7 +113,7 @@ OTHER = {
     "lr": "0.011",
     "momentum": "0.8",
     "weight_decay": "0.003",
-    "schedule": "cosine",
+    "schedule": "triangular2",
     "warmup": "0.5",
     "clip": "2.5",
     "label_smoothing": "0.05",
