@@ -13,7 +13,7 @@ def command(
     runs: list[str] = typer.Argument(help="Run folders; those that differ only in their seed or fold are one arm."),
     against: str = typer.Option(None, help="The run that the others are held against; the first, unless said."),
     score: str = typer.Option("accuracy", help="accuracy or balanced_accuracy."),
-    out: str = typer.Option(None, help="Folder of the page; runs/compare/<names>[-N], unless said."),
+    out: str = typer.Option(None, help="Folder of the page; runs/compare/<names>[-N], unless said. Never over a page that is there."),
     as_json: bool = typer.Option(False, "--json", help="The comparison as JSON on stdout."),
 ) -> None:
     """Hold runs against each other: scores with intervals, paired tests, curves, and what can be concluded."""
@@ -25,6 +25,8 @@ def command(
 
     if len({Path(run).resolve() for run in runs}) < 2:
         raise UsageError("one run alone cannot be compared; name two or more run folders")
+    if out is not None and (Path(out) / "index.html").exists():
+        raise UsageError(f"--out {out}: there is a page in this folder already, which is not overwritten; name another one")
     found = compare(runs, against, score)
     described = found.to_json()
     if out is None:
@@ -42,8 +44,7 @@ def command(
 
 def _table(found: Comparison) -> list[str]:
     """A line an arm: runs, score, difference."""
-    from ..engine.report_words import chance
-    from ..lab.compare_words import figure, reach, signed
+    from ..lab.compare_words import chance, figure, reach, signed
 
     differences = {difference.arm: difference for difference in found.differences}
     width = max(len(arm.name) for arm in found.arms)

@@ -18,6 +18,8 @@ SCORES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "balanced_accuracy": lambda right, support: balanced_accuracy({"right": right, "support": support}),
 }
 _CHUNK = 100
+# Standard errors to either end of a 95 % interval.
+NORMAL = 1.959963984540054
 
 
 def seeds_interval(values: Sequence[float]) -> Score:
@@ -77,15 +79,21 @@ def paired_bootstrap_of(score: str, truth: np.ndarray, answers_a: np.ndarray, an
 
     score: a name of SCORES. truth, answers_a, answers_b: N class numbers. What is resampled is the pictures alone, the same ones for both,
     so the interval is about these two trained networks and not about training them again. p is twice the smaller share of resamples
-    on one side of 0 (Davison and Hinkley 1997, 4.4).
+    on one side of 0 (Davison and Hinkley 1997, 4.4). Where none reaches 0, their number alone would set p: it is then the normal one, from
+    their standard deviation, but not below what the sign test gives where d pictures, all to one side, are answered differently, 2·½^d.
     """
+    from scipy.special import ndtr
+
     a, b = (np.atleast_2d(answers) for answers in (answers_a, answers_b))
     value = float((score_of(score, truth, a) - score_of(score, truth, b))[0])
     drawn_a, drawn_b = _resampled(score, truth, [a, b], seed)
     drawn = (drawn_a - drawn_b)[0]
     low, high = np.quantile(drawn, [0.025, 0.975])
     side = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    p = min(1.0, 2 * float(side + 1) / (RESAMPLES + 1))
+    if side:
+        p = min(1.0, 2 * float(side + 1) / (RESAMPLES + 1))
+    else:
+        p = max(2 * float(ndtr(-abs(value) / max(drawn.std(), 1e-12))), 2 * 0.5 ** int((a != b).sum()))
     return {"mean": value, "low": float(min(low, value)), "high": float(max(high, value)), "p": p}
 
 
@@ -95,14 +103,13 @@ def seeds_and_pictures(score: str, truth: np.ndarray, answers_a: np.ndarray, ans
     score: a name of SCORES. truth: N class numbers. answers_a: k×N, one row a run; answers_b: m×N; the runs differ in their seeds alone.
     A recipe with one run is taken to vary as much as the other one does. Raises ValueError when both have one.
 
-    Two things are left to chance, and both count. Pictures: they are resampled (the same ones for all runs of both), which gives the
-    variance of the difference of the means for these networks. Seeds: there are too few of them to be resampled (a bootstrap of three
-    sees two thirds of their variance), so their part is the variance between runs, less what of it the resamples of pictures show already
-    (runs that err on different pictures differ for that reason alone; Owen 2007, "The pigeonhole bootstrap", counts it twice).
-    The interval and p are Student's, with Welch and Satterthwaite's degrees of freedom.
+    Two things are left to chance. Seeds: the variance between runs, which holds what chance in single pictures does to each run as well,
+    known with as few degrees of freedom as there are runs (Welch and Satterthwaite's). Pictures: what resampling them (the same ones for
+    all runs of both) shows beyond that, of pictures that one recipe finds harder than the other; known well. The squares of their two
+    half intervals, Student's and the normal one, are added (Howe 1974), not the variances under one Student's t: a spread that came out
+    small by chance would then count as well known. The interval is never narrower than resampled pictures alone make it; p is the level
+    at which it ends at 0.
     """
-    from scipy.special import stdtr, stdtrit
-
     truth = np.asarray(truth, np.int64)
     answers = [np.atleast_2d(of) for of in (answers_a, answers_b)]
     runs = [len(of) for of in answers]
@@ -111,26 +118,43 @@ def seeds_and_pictures(score: str, truth: np.ndarray, answers_a: np.ndarray, ans
     values = [score_of(score, truth, of) for of in answers]
     drawn = _resampled(score, truth, answers, seed)
     mean = float(values[0].mean() - values[1].mean())
+    of_seeds, degrees = _mean_variance([float(v.var(ddof=1)) if len(v) > 1 else None for v in values], runs)
+    in_both, _ = _mean_variance([_noise(d) if len(d) > 1 else None for d in drawn], runs)
     of_pictures = float(np.var(drawn[0].mean(axis=0) - drawn[1].mean(axis=0)))
-    spreads = [_spread_of_seeds(v, d) if len(v) > 1 else None for v, d in zip(values, drawn, strict=True)]
-    of_seeds = [next(s for s in (own, *spreads) if s is not None) / k for own, k in zip(spreads, runs, strict=True)]
-    variance = of_pictures + sum(of_seeds)
-    if variance <= 1e-24:
+    if of_seeds + of_pictures <= 1e-24:
         return {"mean": mean, "low": None, "high": None, "p": 1.0, "runs": runs}
-    # A spread that both recipes are given is one estimate, not two.
-    parts = list(zip(of_seeds, [k - 1 for k in runs], strict=True)) if min(runs) > 1 else [(sum(of_seeds), max(runs) - 1)]
-    squares = sum(part**2 / freedom for part, freedom in [(of_pictures, max(1, len(truth) - 1)), *parts])
-    degrees = variance**2 / squares
-    half = float(stdtrit(degrees, 0.975) * np.sqrt(variance))
-    p = float(2 * stdtr(degrees, -abs(mean) / np.sqrt(variance)))
+    half, p = _half_and_p(abs(mean), of_seeds, degrees, max(0.0, of_pictures - in_both), of_pictures)
     return {"mean": mean, "low": mean - half, "high": mean + half, "p": p, "runs": runs}
 
 
-def _spread_of_seeds(values: np.ndarray, drawn: np.ndarray) -> float:
-    """The variance of one run's score that is due to its seed and not to the choice of pictures. values: k; drawn: k×R."""
-    k = len(values)
-    shown = np.var(drawn - drawn.mean(axis=0), axis=1).mean() * k / (k - 1)
-    return max(0.0, float(values.var(ddof=1) - shown))
+def _mean_variance(spreads: Sequence[float | None], runs: Sequence[int]) -> tuple[float, float]:
+    """The variance of the difference of two means and its degrees of freedom; an unknown spread (of one run) is that of the other mean."""
+    known = next(spread for spread in spreads if spread is not None)
+    parts = [(known if spread is None else spread) / k for spread, k in zip(spreads, runs, strict=True)]
+    # A spread that both are given is one estimate, not two.
+    if min(runs) == 1:
+        return sum(parts), max(runs) - 1
+    squares = sum(part**2 / (k - 1) for part, k in zip(parts, runs, strict=True))
+    return sum(parts), sum(parts) ** 2 / squares if squares else 1.0
+
+
+def _noise(drawn: np.ndarray) -> float:
+    """The variance of one run's score because runs err on different pictures. drawn: k×R."""
+    return float(np.var(drawn - drawn.mean(axis=0), axis=1).mean() * len(drawn) / (len(drawn) - 1))
+
+
+def _half_and_p(mean: float, of_seeds: float, degrees: float, beyond: float, of_pictures: float) -> tuple[float, float]:
+    """Half the 95 % interval, and the p at which half the interval is `mean`."""
+    from scipy.optimize import brentq
+    from scipy.special import ndtr, stdtrit
+
+    def half(z: float) -> float:
+        t = -float(stdtrit(degrees, ndtr(-z)))
+        return float(np.sqrt(max(t**2 * of_seeds + z**2 * beyond, z**2 * of_pictures)))
+
+    # Twelve standard errors: no p below 1e-32 is told apart.
+    z = 12.0 if half(12.0) <= mean else brentq(lambda z: half(z) - mean, 0.0, 12.0)
+    return half(NORMAL), float(2 * ndtr(-z))
 
 
 def _scores(score: str, truth: np.ndarray, answers: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -138,7 +138,8 @@ def read(folder: Path) -> Result:
         raise ModelError(f"{folder}: is not a run folder; name folders that `pellucid train` has written")
     if not (folder / "summary.json").exists() or (folder / "checkpoint.safetensors").exists():
         raise ModelError(
-            f"{folder}: this run is not finished; finish it with: {shlex.join(['pellucid', 'train', '--resume', str(folder)])}"
+            f"{folder}: this run is not finished; leave it out if its loss diverged, or finish it with: "
+            f"{shlex.join(['pellucid', 'train', '--resume', str(folder)])}"
         )
     settings = _settings(folder / "recipe.toml")
     facts, summary = runs.read_json(folder / "data.json"), runs.read_json(folder / "summary.json")
@@ -164,8 +165,10 @@ def _settings(path: Path) -> dict[str, Any]:
 def _table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     try:
         rows = list(csv.DictReader(path.read_text(encoding="utf-8", errors="surrogateescape").splitlines(), strict=True))
-    except (OSError, csv.Error) as error:
-        raise ModelError(f"{path}: cannot be read ({error}); a finished run has it") from None
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read ({error.strerror}), yet a finished run has it; copy it again, or train again") from None
+    except csv.Error as error:
+        raise ModelError(f"{path}: damaged ({error}); copy it again from where it was whole") from None
     if not rows or any(row.get(column) is None for row in rows for column in columns):
         raise ModelError(f"{path}: damaged (rows need {', '.join(columns)}); copy it again from where it was whole")
     return rows

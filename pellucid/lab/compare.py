@@ -21,9 +21,6 @@ from .page import write
 
 __all__ = ["Arm", "Comparison", "Difference", "Result", "compare", "write"]
 
-# Below it, after Holm's correction, a difference is claimed.
-LEVEL = 0.05
-
 
 @dataclass(frozen=True)
 class Difference:
@@ -44,7 +41,7 @@ class Difference:
 
     @property
     def claimed(self) -> bool:
-        return self.adjusted < LEVEL and self.mean != 0
+        return self.adjusted < words.LEVEL and self.mean != 0
 
     def to_json(self) -> dict[str, Any]:
         return vars(self) | {"claimed": self.claimed}
@@ -182,7 +179,8 @@ def _difference(name: str, ours: Sequence[Result], theirs: Sequence[Result], aga
     boot = paired_bootstrap_of(score, truth, answers_a[0], answers_b[0])
     counted = mcnemar(answers_a[0] == truth, answers_b[0] == truth)
     detail = {key: counted[key] for key in ("only_a", "only_b", "pictures")} | {"mcnemar_p": counted["p"], "bootstrap_p": boot["p"]}
-    p, test = (counted["p"], counted["test"]) if score == "accuracy" else (boot["p"], "paired bootstrap over pictures")
+    bootstrap = "paired bootstrap over pictures (the normal p where no resample reaches 0)"
+    p, test = (counted["p"], counted["test"]) if score == "accuracy" else (boot["p"], bootstrap)
     return Difference(name, "pictures", boot["mean"], boot["low"], boot["high"], p, test, detail)
 
 

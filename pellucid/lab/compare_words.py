@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..core.evidence import Score
-from ..engine.report_words import chance, interval, percent, plural
+from ..engine import report_words
+from ..engine.report_words import interval, percent, plural
 
 if TYPE_CHECKING:
     from .arms import Arm
     from .compare import Comparison, Difference
 
+# Below it, after Holm's correction, a difference is claimed.
+LEVEL = 0.05
 MINUS = "\u2212"
 # Half an interval reaches 1.96 standard errors; what is seen four times in five lies 1.96 + 0.84 of them from 0.
 SEEN = (1.96 + 0.84) / 1.96
@@ -35,6 +38,12 @@ def points(share: float) -> str:
     return f"{100 * abs(share):.1f}" if abs(share) >= 0.00095 else f"{100 * abs(share):.2f}"
 
 
+def chance(p: float) -> str:
+    """`p = 0.0502`: with as many digits as show on which side of LEVEL it lies."""
+    digits = next((d for d in range(2, 9) if float(f"{p:.{d}g}") != LEVEL), 2)
+    return report_words.chance(p) if digits == 2 else f"p = {p:.{digits}g}"
+
+
 def signed(share: float) -> str:
     return ("+" if share > 0 else MINUS if share < 0 else "") + points(share)
 
@@ -56,20 +65,31 @@ def _finding(difference: Difference, against: str, score: str, tests: int) -> st
     corrected = f" after Holm's correction over {tests} arms" if tests > 1 else ""
     direction = "higher" if difference.mean > 0 else "lower"
     size = f"{points(difference.mean)} points {direction}{reach(difference)} than {against}"
+    if difference.mean == 0:
+        size = f"the same as that of {against}{reach(difference)}"
     if difference.mean == 0 and difference.low == difference.high:
         return f"{name_of(score)} is exactly that of {against}, and nothing varies: no difference can be claimed."
     if difference.claimed:
-        return f"{name_of(score)} is {size}; {p}{corrected}: the difference is {SCOPE[difference.kind]}."
+        return f"{name_of(score)} is {size}; {p}{corrected}: the difference is {SCOPE[difference.kind]}{_lent(difference, against)}."
     if difference.low is None or difference.high is None:
         return f"{name_of(score)} is {size} in every run alike, which leaves nothing to judge chance by: no difference can be claimed."
     unseen = (
         f"with these runs a difference under about {points(SEEN * (difference.high - difference.low) / 2)} points could easily be missed"
     )
-    if difference.p < 0.05:
+    if difference.p < LEVEL:
         return (
             f"{name_of(score)} is {size}; {alone} alone but {p}{corrected}: among so many arms no difference can be claimed, and {unseen}."
         )
     return f"{name_of(score)} is {size}; {p}{corrected}: no difference can be claimed, and {unseen}."
+
+
+def _lent(difference: Difference, against: str) -> str:
+    """What is taken for granted where one of the two has a single run."""
+    runs = difference.detail.get("runs", ())
+    if 1 not in runs:
+        return ""
+    single, other = (difference.arm, against) if runs[0] == 1 else (against, difference.arm)
+    return f" (of {single} there is one run: its seeds are taken to vary as much as those of {other})"
 
 
 def all_diverged(arm: Arm) -> str:
@@ -83,7 +103,7 @@ def summary(comparison: Comparison) -> str:
     """Which arms are better or worse than the reference, for which nothing can be claimed, and which diverged."""
     reference = comparison.reference
     if len(comparison.arms) == 1:
-        return f"{reference.name} has a {name_of(comparison.score)} of {figure(reference.test)}; there is nothing to compare it with."
+        return f"The {name_of(comparison.score)} of {reference.name} is {figure(reference.test)}; there is nothing to compare it with."
     better = [d.arm for d in comparison.differences if d.claimed and d.mean > 0]
     worse = [d.arm for d in comparison.differences if d.claimed and d.mean < 0]
     open_ = [d.arm for d in comparison.differences if not d.claimed]

@@ -38,7 +38,7 @@ def write(comparison: Comparison, folder: Path, title: str = "", about: Mapping[
     write_json(folder / "comparison.json", comparison.to_json())
     jinja = Environment(loader=FileSystemLoader([here, here.parent / "engine"]), autoescape=True, trim_blocks=True, lstrip_blocks=True)
     jinja.filters |= {"percent": report_words.percent, "range": report_words.interval, "count": report_words.count}
-    jinja.filters |= {"clock": report_words.clock, "chance": report_words.chance, "setting": words.setting}
+    jinja.filters |= {"clock": report_words.clock, "chance": words.chance, "setting": words.setting}
     page = jinja.get_template("compare.html.j2").render(
         c=comparison,
         title=title or f"{len(comparison.arms)} arms on {Path(data_of(comparison)).name}",
@@ -85,7 +85,7 @@ def _scores(comparison: Comparison) -> str:
 
 
 def _differences(comparison: Comparison) -> str:
-    said = [f"{words.signed(d.mean)}{words.reach(d)}, {report_words.chance(d.adjusted)}" for d in comparison.differences]
+    said = [f"{words.signed(d.mean)}{words.reach(d)}, {words.chance(d.adjusted)}" for d in comparison.differences]
     rows = [_mark(d.arm, vars(d), "mean", text) for d, text in zip(comparison.differences, said, strict=True)]
     return plots.forest(rows, f"Difference from {comparison.against}, with 95 % intervals", "points", zero=0.0)
 

@@ -19,6 +19,7 @@ from pellucid.core.errors import ModelError, UsageError
 from pellucid.core.evidence import classification, mcnemar
 from pellucid.engine.runs import table
 from pellucid.lab.compare import Comparison, compare, write
+from pellucid.lab.compare_words import chance
 
 CLASSES = ["cat", "dog", "newt"]
 
@@ -138,6 +139,32 @@ def test_holm_decides_what_is_claimed_among_many_arms(tmp_path: Path) -> None:
         assert claimed or "could easily be missed" in difference.sentence or difference.low is None
 
 
+def test_an_arm_with_one_run_is_named_where_seeds_are_spoken_of(tmp_path: Path) -> None:
+    arms = {"many": [made(tmp_path / f"many{seed}", 0.95, seed=seed) for seed in range(5)], "one": [made(tmp_path / "one", 0.3, lr=0.1)]}
+    for against in arms:
+        difference = only(compare(arms, against))
+        assert difference.claimed and difference.kind == "seeds"
+        assert "of one there is one run: its seeds are taken to vary as much as those of many" in difference.sentence
+
+
+def test_no_difference_at_all_is_called_the_same(tmp_path: Path) -> None:
+    a, b = made(tmp_path / "a", 1.0), made(tmp_path / "b", 1.0, lr=0.1)
+    for folder, wrong in ((a, "0/0.png,"), (b, "0/1.png,")):
+        lines = (folder / "predictions.csv").read_text().splitlines()
+        spoilt = [re.sub(r"\w+$", "dog" if line.endswith("cat") else "cat", line) if line.startswith(wrong) else line for line in lines]
+        (folder / "predictions.csv").write_text("\n".join(spoilt))
+    difference = only(compare({"a": [a], "b": [b]}))
+    assert difference.mean == 0 and difference.low < 0 < difference.high
+    assert "accuracy is the same as that of a (" in difference.sentence and "lower" not in difference.sentence
+
+
+@pytest.mark.parametrize(
+    ("p", "said"), [(0.0502, "p = 0.0502"), (0.04999, "p = 0.04999"), (0.05, "p = 0.05"), (0.046, "p = 0.046"), (0.0001, "p < 0.001")]
+)
+def test_p_has_the_digits_that_show_its_side_of_the_level(p: float, said: str) -> None:
+    assert chance(p) == said
+
+
 def test_the_reference_is_the_first_or_the_one_that_is_named(tmp_path: Path) -> None:
     arms = {"a": [made(tmp_path / "a", 0.95)], "b": [made(tmp_path / "b", 0.6)]}
     assert compare(arms).against == "a" and compare(arms, "b").against == "b" and compare(arms, tmp_path / "b").against == "b"
@@ -197,7 +224,7 @@ def test_nothing_in_common_is_refused_with_what_to_do(tmp_path: Path) -> None:
 def test_unfinished_and_damaged_runs_are_refused(tmp_path: Path) -> None:
     a, b = made(tmp_path / "a", 0.9), made(tmp_path / "b", 0.9)
     (b / "checkpoint.safetensors").write_bytes(b"")
-    with pytest.raises(ModelError, match=r"not finished.*--resume .*b"):
+    with pytest.raises(ModelError, match=r"not finished; leave it out if its loss diverged.*--resume .*b$"):
         compare({"a": [a], "b": [b]})
     (b / "checkpoint.safetensors").unlink()
     for name in ("metrics.csv", "predictions.csv", "data.json", "recipe.toml"):
@@ -208,6 +235,10 @@ def test_unfinished_and_damaged_runs_are_refused(tmp_path: Path) -> None:
                 with pytest.raises(ModelError, match=re.escape(str(b / name))):
                     compare({"a": [a], "b": [b]})
         (b / name).write_text(kept)
+    (b / "predictions.csv").unlink()
+    with pytest.raises(ModelError) as missing:
+        compare({"a": [a], "b": [b]})
+    assert str(missing.value).count("predictions.csv") == 1 and "Errno" not in str(missing.value)
     with pytest.raises(ModelError, match="not a run folder"):
         compare({"a": [a], "b": [tmp_path]})
 
@@ -271,14 +302,17 @@ def test_the_verb_writes_a_page_that_is_never_overwritten(
     found = json.loads(out)
     assert code == 0 and found["against"] == "b" and found["page"] == "runs/compare/a-b-2/index.html"
     code, _, _ = verb(["compare", a, b, "--score", "balanced_accuracy", "--out", "here"], monkeypatch, capsys)
-    assert code == 0 and (tmp_path / "here" / "index.html").exists()
+    page = (tmp_path / "here" / "index.html").read_text()
+    assert code == 0 and "balanced accuracy" in page
+    code, _, err = verb(["compare", a, b, "--out", "here"], monkeypatch, capsys)
+    assert code == 2 and "--out here" in err and (tmp_path / "here" / "index.html").read_text() == page
     code, _, err = verb(["compare", a, a], monkeypatch, capsys)
     assert code == 2 and "two or more" in err
 
 
 def test_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    quick = {"model": "C4 R G L10", "epochs": 2, "batch": 64, "threads": 1, "baselines": False, "quiet": True}
+    quick: dict[str, Any] = {"model": "C4 R G L10", "epochs": 2, "batch": 64, "threads": 1, "baselines": False, "quiet": True}
     folders = [pellucid.train("digits", name=name, lr=lr, **quick).path for name, lr in (("low", 1e-5), ("high", 0.03))]
     found = pellucid.compare(folders)
     assert found.arms[0].settings == {"lr": 1e-5} and only(found).detail["pictures"] == 359
