@@ -13,17 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from .. import models
-from ..core import formats, imbalance
-from ..core.augment import POLICIES, Augmentation, augment, erase, mix, principal_components, recolour
-from ..core.crops import CROPS
-from ..core.errors import DataError, UsageError, did_you_mean
-from ..core.formats import Reading
-from ..core.images import Header, to_channels
-from ..core.losses import LIKELIHOODS, mean_loss
-from ..core.rng import Draws
-from ..core.types import Batch, Placement, Prediction, Sample
-from .task import Baseline, Task, shuffled
+from ... import models
+from ...core import formats, imbalance
+from ...core.augment import POLICIES, Augmentation, augment, erase, mix, principal_components, recolour
+from ...core.crops import CROPS
+from ...core.errors import DataError, UsageError, did_you_mean
+from ...core.formats import Reading
+from ...core.images import Header, to_channels
+from ...core.losses import LIKELIHOODS, mean_loss
+from ...core.rng import Draws
+from ...core.types import Batch, Placement, Prediction, Sample
+from ..task import Baseline, Task, shuffled
+from .answers import Answers
 
 
 @dataclass(frozen=True)
@@ -304,7 +305,7 @@ class Classification(Task):
         return replace(self, temperature=float(np.exp(best.x)))
 
     def baselines(self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int) -> Iterator[Baseline]:
-        from ..core.baselines import baselines
+        from ...core.baselines import baselines
 
         arrays = [(images, np.array([sample.truth for sample in samples])) for images, samples in parts.values()]
         train, validation, test = arrays
@@ -316,7 +317,7 @@ class Classification(Task):
             yield name, {"settings": found["settings"], "seconds": found["seconds"]}, answers
 
     def draw(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> np.ndarray | None:
-        from ..core.draw import sheet, to_rgb8
+        from ...core.draw import sheet, to_rgb8
 
         truths = [self.classes[sample.truth] for sample in samples]
         wrong = [i for i, p in enumerate(predictions) if p.label != truths[i]]
@@ -325,82 +326,6 @@ class Classification(Task):
         if not worst:
             return None
         return sheet([to_rgb8(samples[i].pixels()) for i in worst], titles, columns=6)
-
-
-class Answers:
-    """The metric of this room: the probabilities and truths of all pictures, in the order of their sources."""
-
-    def __init__(self, classes: tuple[str, ...], costs: np.ndarray | None = None, score: str = "accuracy") -> None:
-        self.classes, self.costs, self.score = classes, costs, score
-        self.rows_by_source: dict[str, tuple[int, np.ndarray]] = {}
-
-    def add(self, predictions: Sequence[Prediction], truths: Sequence[int]) -> None:
-        for prediction, truth in zip(predictions, truths, strict=True):
-            assert prediction.probabilities is not None
-            self.rows_by_source[prediction.source] = (int(truth), prediction.probabilities)
-
-    def merge(self, other: Answers) -> None:
-        self.rows_by_source |= other.rows_by_source
-
-    def _arrays(self) -> tuple[np.ndarray, np.ndarray]:
-        rows = [self.rows_by_source[source] for source in sorted(self.rows_by_source)]
-        return np.array([truth for truth, _ in rows]), np.stack([p for _, p in rows])
-
-    def quick(self) -> dict[str, float]:
-        truth, probabilities = self._arrays()
-        accuracy = float((probabilities.argmax(1) == truth).mean())
-        likelihood = probabilities[np.arange(len(truth)), truth]
-        loss = float(-np.log(np.maximum(likelihood, 1e-12)).mean())
-        occurs = np.bincount(truth) > 0
-        recall = np.bincount(truth, probabilities.argmax(1) == truth)[occurs] / np.bincount(truth)[occurs]
-        said = {"loss": loss, "accuracy": accuracy, "balanced_accuracy": float(recall.mean())}
-        return said | {"score": said[self.score]}
-
-    def rows(self) -> list[dict[str, Any]]:
-        rows = []
-        for source in sorted(self.rows_by_source):
-            truth, p = self.rows_by_source[source]
-            answer = int(p.argmax())
-            row = {"source": source, "truth": self.classes[truth], "answer": self.classes[answer], "confidence": f"{p[answer]:.6f}"}
-            rows.append(
-                row | {"correct": int(answer == truth)} | {f"p_{name}": f"{value:.6f}" for name, value in zip(self.classes, p, strict=True)}
-            )
-        return rows
-
-    def against(self, other: Answers) -> dict[str, Any]:
-        from ..core.evidence import mcnemar
-
-        (truth, ours), (_, theirs) = self._arrays(), other._arrays()
-        return mcnemar(ours.argmax(1) == truth, theirs.argmax(1) == truth)
-
-    def sentences(self, summary: Mapping[str, Any]) -> list[str]:
-        accuracy = summary["test"]["accuracy"]
-        lines = [
-            f"test:     {accuracy['value']:.2%} of {len(self.rows_by_source)} pictures right "
-            f"(95 % interval {accuracy['low']:.2%} to {accuracy['high']:.2%})"
-        ]
-        if self.score == "balanced_accuracy":
-            lines[0] += f"; balanced {_interval(summary['test']['balanced_accuracy'])}, worst {_worst(summary['test']['per_class'])}"
-        if against := summary["against_best_baseline"]:
-            rival = summary["baselines"][against["baseline"]]["test"]["accuracy"]["value"]
-            lines.append(f"baseline: {against['baseline']} gets {rival:.2%}; difference by McNemar's test p = {against['p']:.2g}")
-        return lines
-
-    def result(self) -> dict[str, Any]:
-        from ..core.evidence import classification
-
-        return classification(*self._arrays(), self.classes, self.costs)
-
-
-def _interval(score: Mapping[str, float]) -> str:
-    return f"{score['value']:.2%} ({score['low']:.2%} to {score['high']:.2%})"
-
-
-def _worst(per_class: Mapping[str, Mapping[str, Any]]) -> str:
-    """The class that is found least often, with its recall."""
-    found = {name: scores["recall"]["value"] for name, scores in per_class.items() if scores["support"]}
-    least = min(found, key=found.__getitem__)
-    return f"{least} ({found[least]:.2%} found)"
 
 
 def _natural_size(headers: Sequence[Header]) -> tuple[int, int]:
