@@ -21,16 +21,28 @@ def command(
 
     Begin with `pellucid lab list`. `pellucid lab figures --out DIR` draws the figures.
     """
+    given = {"data": data, "--name": name, "--seeds": seeds, "--budget": budget, "--jobs": jobs, "--dry-run": dry_run or None}
     if study == "list":
+        _alone("lab list", given | {"--out": out})
         _list(as_json)
     elif study == "figures":
+        _alone("lab figures", given | {"--json": as_json or None})
         _figures(out)
     else:
+        _alone("lab STUDY", {"--out": out})
         from ..lab.study import study as run
 
         result = run(study, data, name=name, seeds=_seeds(seeds), budget=budget, jobs=jobs, dry_run=dry_run, quiet=as_json)
         print(json.dumps(result.to_json(), ensure_ascii=False) if as_json else result.plan() if dry_run else result.text())
         raise typer.Exit(1 if result.failed and not dry_run else 0)
+
+
+def _alone(what: str, given: dict[str, object]) -> None:
+    """Raises UsageError for what was given and would do nothing."""
+    from ..core.errors import UsageError
+
+    if idle := [option for option, value in given.items() if value is not None]:
+        raise UsageError(f"{what}: {idle[0]} does nothing here; leave it out")
 
 
 def _list(as_json: bool) -> None:

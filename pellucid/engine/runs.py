@@ -20,10 +20,15 @@ from ..core.files import write_bytes, write_text
 RUNS = Path("runs")
 
 
+def slug(name: str) -> str:
+    """The name as one file or folder may have it: a path's separators and spaces become dashes."""
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+
+
 def create(task: str, name: str, files: Mapping[str, str]) -> Path:
     """`runs/<task>/<name>[-N]/` with its first files: it appears with all of them or not at all."""
     parent = RUNS / task
-    name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+    name = slug(name)
     try:
         parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}."))

@@ -14,7 +14,9 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ..core.errors import UsageError
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -51,6 +53,38 @@ def machine() -> str:
     with suppress(OSError):
         parts.append(os.readlink("/proc/self/ns/pid").strip("pid:[]"))
     return "/".join(parts)
+
+
+def connected(address: str | None, folder: Path) -> Engine:
+    """The database at an address, or study.db in the folder. Raises UsageError."""
+    try:
+        import optuna
+        import sqlalchemy
+    except ImportError as error:
+        raise UsageError(f"tune needs {error.name}, which is not installed: pip install 'pellucid[tune]'") from None
+    # What it tells of each trial, it tells through a logger; this verb has its own lines.
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if address is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        address = f"sqlite:///{folder / 'study.db'}"
+    scheme, colon, rest = address.partition("://")
+    if scheme in ("postgres", "postgresql"):
+        scheme = "postgresql+psycopg"
+    try:
+        return sqlalchemy.create_engine(f"{scheme}{colon}{rest}", **arguments(scheme))
+    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+        advice = "write sqlite:///study.db or postgresql://user@host/database"
+        raise UsageError(f"storage: not the address of a database that can be used ({str(error).splitlines()[0]}); {advice}") from None
+
+
+def arguments(url: str) -> dict[str, Any]:
+    """How a database is connected to."""
+    if url.startswith("sqlite"):
+        # SQLite lets one process write at a time; the others wait here instead of failing.
+        return {"connect_args": {"timeout": 60}}
+    # A PostgreSQL database that was made without an encoding answers in bytes, unless it is told what is spoken.
+    spoken = {"connect_args": {"client_encoding": "utf8"}} if url.startswith("postgresql+psycopg") else {}
+    return {"pool_pre_ping": True, **spoken}
 
 
 class Claims:

@@ -19,7 +19,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -28,6 +27,8 @@ from typing import Any
 
 from ..core.errors import DataError, UsageError, did_you_mean
 from ..engine import recipe as recipes
+from ..engine.runs import slug
+from .space import by_setting
 
 SHIPPED = Path(__file__).parent / "studies"
 # What a study's runs have in common unless it says otherwise: baselines would be the same in each, and the processes share the cores.
@@ -127,11 +128,6 @@ def names() -> list[str]:
     return sorted(path.stem for path in SHIPPED.glob("*.toml"))
 
 
-def slug(name: str) -> str:
-    """The name as a file may have it."""
-    return re.sub(r"[^\w.]+", "-", name).strip("-.") or "arm"
-
-
 def _study(name: str, written: dict[str, Any]) -> Study:
     known = {field.name for field in fields(Study)} - {"name"} | {"settings", "vary"}
     for key in written:
@@ -140,13 +136,13 @@ def _study(name: str, written: dict[str, Any]) -> Study:
     for key in ("title", "question", "expected", "data", "seen", "against", "score"):
         if not isinstance(written.get(key, ""), str):
             raise UsageError(f"{key}: {written[key]!r} is not a text")
-    for key in ("title", "question", "expected", "data"):
-        if not written.get(key):
-            raise UsageError(f"{key} is missing")
-    common, vary, arms = (_mapping(written, key) for key in ("settings", "vary", "arms"))
+    if missing := [key for key in ("title", "question", "expected", "data") if not written.get(key)]:
+        raise UsageError(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing")
+    common, vary = (by_setting(_mapping(written, key)) for key in ("settings", "vary"))
+    arms = {arm: by_setting(_mapping(_mapping(written, "arms"), arm)) for arm in _mapping(written, "arms")}
     if not vary and not arms:
         raise UsageError("nothing varies: give lists in [vary], or settings in [arms.NAME]")
-    for key in (*common, *vary, *itertools.chain(*(_mapping(arms, arm) for arm in arms))):
+    for key in (*common, *vary, *itertools.chain(*arms.values())):
         if key in _OWN:
             raise UsageError(f"{key}: is not a setting of an arm; a study has `data`, `seeds` and `folds` of its own")
     named = dict(_arms(arms or {"": {}}, vary))

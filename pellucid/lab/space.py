@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Scores under different values of these are of different pictures, or of different kinds, and cannot be compared.
 FIXED = ("task", "score", "seed", "split_seed", "fold", "skip_bad")
+# These change where or how fast a trial runs, or what is measured beside it, and not its score.
+IDLE = ("baselines", "threads", "device")
 MOST_POINTS = 10_000
 
 
@@ -57,7 +59,14 @@ def parse(search: Mapping[str, Any]) -> tuple[Axis, ...]:
     """
     if not search:
         raise UsageError("nothing to search; say what may vary, as in --search lr=log:1e-4..1e-1")
-    return tuple(axis(name, spec) for name, spec in search.items())
+    return tuple(axis(name, spec) for name, spec in by_setting(search).items())
+
+
+def by_setting(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with the settings' own names as keys: weight-decay, as the option is written, is weight_decay."""
+    if both := [key for key in table if "-" in key and key.replace("-", "_") in table]:
+        raise UsageError(f"{both[0]} and {both[0].replace('-', '_')} are one setting; leave out one of the two")
+    return {key.replace("-", "_"): value for key, value in table.items()}
 
 
 def axis(name: str, spec: Any) -> Axis:
@@ -66,6 +75,8 @@ def axis(name: str, spec: Any) -> Axis:
         raise UsageError(f'unknown setting "{name}" in the search; {did_you_mean(name, known)}')
     if name in FIXED:
         raise UsageError(f"{name} cannot be searched: scores under different values of it cannot be compared; give it as a setting")
+    if name in IDLE:
+        raise UsageError(f"{name} cannot be searched: it does not change the validation score; give it as a setting")
     if isinstance(spec, list | tuple):
         # A size in TOML is a pair; a choice is a single value everywhere else.
         return _choice(name, ",".join(map(str, spec)), ["x".join(map(str, v)) if isinstance(v, list | tuple) else v for v in spec])
@@ -152,6 +163,7 @@ def load(path: Path) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
     if not isinstance(search, dict) or not isinstance(data, str | None):
         raise UsageError(f'{path}: data is a text and [search] a table of settings, as in lr = "log:1e-4..1e-1"')
     try:
+        table, search = by_setting(table), by_setting(search)
         recipes.make(**table)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
@@ -160,10 +172,13 @@ def load(path: Path) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
 
 def words(options: Sequence[str]) -> dict[str, str]:
     """NAME=SPEC of the command line, by name."""
-    found = {}
+    found: dict[str, str] = {}
     for option in options:
         name, equals, spec = option.partition("=")
         if not equals or not spec.strip():
             raise UsageError(f'--search "{option}" is not understood; write NAME=SPEC, as in --search lr=log:1e-4..1e-1')
-        found[name.strip().replace("-", "_")] = spec
+        name = name.strip().replace("-", "_")
+        if name in found:
+            raise UsageError(f"--search {name} is given twice, as {found[name]} and as {spec}; leave out one, or make one list of both")
+        found[name] = spec
     return found

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError
 from ..core.files import write_json, write_text
-from ..engine.runs import RUNS
+from ..engine.runs import RUNS, slug
 from ..engine.say import Say
 from . import plan, running
 from .plan import Study
@@ -109,8 +109,9 @@ def study(
         "jobs": jobs,
         "data": data and str(data),
     }
+    again = _command(which, data, {"name": name, **given})
     name = name or (f"{chosen.name}-{Path(data).absolute().stem}" if data else chosen.name)
-    chosen = replace(chosen, name=plan.slug(name), **{key: value for key, value in given.items() if value is not None})
+    chosen = replace(chosen, name=slug(name), **{key: value for key, value in given.items() if value is not None})
     folder = RUNS / "lab" / chosen.name
     before = _states(chosen, folder)
     if dry_run:
@@ -122,9 +123,20 @@ def study(
     except KeyboardInterrupt:
         from ..engine.train import Interrupted
 
-        again = shlex.join(["pellucid", "lab", str(which), *([str(data)] if data else []), "--name", chosen.name])
         raise Interrupted(f"interrupted, with every run saved; go on with: {again}") from None
     return _concluded(Result(chosen, folder, _states(chosen, folder)), say)
+
+
+def _command(which: str | Path, data: str | Path | None, given: dict[str, Any]) -> str:
+    """The command line that asks for the same again."""
+    options = {
+        "--name": given["name"],
+        "--seeds": given["seeds"] and ",".join(map(str, given["seeds"])),
+        "--budget": given["budget_minutes"],
+        "--jobs": given["jobs"],
+    }
+    words = [word for option, value in options.items() if value is not None for word in (option, str(value))]
+    return shlex.join(["pellucid", "lab", str(which), *([str(data)] if data else []), *words])
 
 
 def _place(data: str) -> str:

@@ -11,13 +11,14 @@ import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..core.errors import ModelError, NonFiniteLoss, UsageError, did_you_mean
+from ..core.errors import ModelError, NonFiniteLoss, PellucidError, UsageError, did_you_mean
 from ..core.rng import generator
 from ..engine import machine, pretrained, runs
 from ..engine import recipe as recipes
@@ -26,7 +27,7 @@ from ..engine.say import Say
 from ..engine.train import Interrupted, train
 from ..engine.trial import epochs
 from . import space
-from .claims import POLL, Claims
+from .claims import POLL, Claims, arguments, connected
 from .space import Axis
 
 if TYPE_CHECKING:
@@ -96,15 +97,15 @@ def tune(
     [search] holds where none is given here. sampler: tpe (Bergstra et al. 2011), random, or grid, which tries every combination. pruner:
     asha (Li et al. 2020) or hyperband (Li et al. 2018) stop trials that fall behind, none stops none. storage: the address of a database
     that processes share; study.db in the folder by default. A study of this name goes on where it stands; trials: of all processes.
-    settings: those of `Recipe`, the same for all trials. Raises what `pellucid.train` does, and UsageError when the study exists and is
-    another one, or Optuna is not installed.
+    settings: those of `Recipe`, the same for all trials. What is given here holds against the file, setting by setting. Raises
+    what `pellucid.train` does, and UsageError when the study exists and is another one, or Optuna is not installed.
     """
     plan, trials = _plan(data, search, recipe, sampler, pruner, trials, settings)
     say = Say(quiet)
     where = machine.device(plan.settings.get("device"))
     bench = Bench(plan, where, say)
     first = bench.prepared(_first(plan))
-    name = name or first.reading.name
+    name = runs.slug(name or first.reading.name)
     folder = runs.RUNS / "tune" / name
     identity = plan.identity(first.facts["fingerprint"])
     shared = Shared.opened(plan, storage, folder, name, int(first.recipe.epochs or 1), identity, trials)
@@ -112,7 +113,7 @@ def tune(
     try:
         with shared.claims.beating(), torch.random.fork_rng(devices=[]):
             _work(shared, bench, say)
-            winner = _winner(shared, bench, folder, name, quiet)
+            winner = _winner(shared, identity["pictures"], quiet)
     except (KeyboardInterrupt, Interrupted):
         done = sum(trial.state.is_finished() for trial in shared.trials())
         raise Interrupted(f"interrupted with {done} of {len(shared.trials())} trials done; the same command goes on from there") from None
@@ -131,7 +132,11 @@ def _plan(
     """The plan and the number of trials. Raises UsageError for all that can be seen to be wrong before anything is read."""
     if recipe is not None:
         named, from_file, in_file = space.load(Path(recipe))
-        data, settings, search = data or named, from_file | settings, search or in_file
+        data, search = data or named, space.by_setting(search or {})
+        # A setting that is given is not searched, and one that is searched is not given, whatever the file says.
+        fixed = {key: value for key, value in from_file.items() if key not in search}
+        search = {key: spec for key, spec in in_file.items() if key not in settings} | search
+        settings = fixed | settings
     if data is None:
         raise UsageError("no data: say what to train on, as in `pellucid tune my_photos/ --search lr=log:1e-4..1e-1`")
     for kind, value, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
@@ -202,7 +207,7 @@ class Shared:
     @staticmethod
     def opened(plan: Plan, address: str | None, folder: Path, name: str, full: int, identity: dict, trials: int) -> Shared:
         """The study, begun or joined, with at least so many trials. Raises UsageError when it is another study, or cannot be opened."""
-        engine = _engine(address, folder)
+        engine = connected(address, folder)
         from optuna import create_study
         from optuna.storages import RDBStorage, get_storage
         from sqlalchemy.exc import SQLAlchemyError
@@ -210,7 +215,7 @@ class Shared:
         url = engine.url.render_as_string(hide_password=False)
         try:
             with Claims(engine, "").alone("tables"):
-                storage = get_storage(RDBStorage(url, engine_kwargs=_arguments(url)))
+                storage = get_storage(RDBStorage(url, engine_kwargs=arguments(url)))
             claims = Claims(engine, name)
             with claims.alone("plan"):
                 study = create_study(study_name=name, storage=storage, direction="maximize", load_if_exists=True)
@@ -262,37 +267,6 @@ def _same(known: dict[str, Any], wanted: dict[str, Any], name: str) -> None:
         if known[key] != wanted[key]:
             what = "has other pictures" if key == "pictures" else f"has {key} {known[key]}, not {wanted[key]}"
             raise UsageError(f"the study {name} {what}; choose another --name, or ask for the same")
-
-
-def _engine(address: str | None, folder: Path) -> Any:
-    try:
-        import optuna
-        import sqlalchemy
-    except ImportError as error:
-        raise UsageError(f"tune needs {error.name}, which is not installed: pip install 'pellucid[tune]'") from None
-    # What it tells of each trial, it tells through a logger; this verb has its own lines.
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    if address is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        address = f"sqlite:///{folder / 'study.db'}"
-    scheme, colon, rest = address.partition("://")
-    if scheme in ("postgres", "postgresql"):
-        scheme = "postgresql+psycopg"
-    try:
-        return sqlalchemy.create_engine(f"{scheme}{colon}{rest}", **_arguments(scheme))
-    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
-        advice = "write sqlite:///study.db or postgresql://user@host/database"
-        raise UsageError(f"storage: not the address of a database that can be used ({str(error).splitlines()[0]}); {advice}") from None
-
-
-def _arguments(url: str) -> dict[str, Any]:
-    """How a database is connected to."""
-    if url.startswith("sqlite"):
-        # SQLite lets one process write at a time; the others wait here instead of failing.
-        return {"connect_args": {"timeout": 60}}
-    # A PostgreSQL database that was made without an encoding answers in bytes, unless it is told what is spoken.
-    spoken = {"connect_args": {"client_encoding": "utf8"}} if url.startswith("postgresql+psycopg") else {}
-    return {"pool_pre_ping": True, **spoken}
 
 
 def sampler_of(plan: Plan, number: int) -> BaseSampler:
@@ -379,19 +353,36 @@ def best_of(trials: list[FrozenTrial]) -> FrozenTrial:
     return max(ends, key=lambda trial: (trial.value, -trial.number))
 
 
-def _winner(shared: Shared, bench: Bench, folder: Path, name: str, quiet: bool) -> dict[str, Any]:
+def _winner(shared: Shared, pictures: str, quiet: bool) -> dict[str, Any]:
     """Trains and tests the winner, in one process of all; the others wait for it. What the study knows of it: trial, run, test."""
     trials = shared.trials()
     best, work = best_of(trials), f"winner of {len(trials)}"
     while (known := shared.attribute("winner")) is None or known["trial"] != best.number:
         if shared.claims.take(work):
-            run = train(shared.plan.data, name=name, quiet=quiet, **(shared.plan.settings | best.params))
+            settings = shared.plan.settings | best.params
+            begun = _unfinished(shared.name, settings, pictures)
+            afresh = {"data": shared.plan.data, "name": shared.name, **settings}
+            run = train(quiet=quiet, **({"resume": begun} if begun else afresh))
             test = {key: score for key, score in (run.summary.get("test") or {}).items() if "value" in score}
             shared.study().set_user_attr("winner", {"trial": best.number, "run": str(run.path), "test": test})
             shared.claims.finished(work)
         else:
             time.sleep(POLL)
     return known
+
+
+def _unfinished(name: str, settings: Mapping[str, Any], pictures: str) -> Path | None:
+    """A run of this name, with these settings and pictures, that was begun and not brought to its end."""
+    wanted, _ = pretrained.chosen(recipes.make(**settings))
+    for folder in sorted([*runs.RUNS.glob(f"*/{name}"), *runs.RUNS.glob(f"*/{name}-[0-9]*")]):
+        # What cannot be read is not resumed.
+        with suppress(PellucidError):
+            finished = (folder / "summary.json").exists() and not (folder / "checkpoint.safetensors").exists()
+            found = recipes.make(**recipes.load(folder / "recipe.toml")[1])
+            known = runs.read_json(folder / "data.json")["fingerprint"]
+            if not finished and known == pictures and wanted.completed(found.settings()) == found:
+                return folder
+    return None
 
 
 def _written(shared: Shared, plan: Plan, folder: Path, name: str, winner: dict[str, Any], say: Say) -> dict[str, Any]:

@@ -80,15 +80,16 @@ def importances(axes: Sequence[Axis], trials: Sequence[FrozenTrial]) -> tuple[in
     Trials that were stopped have no last score, so the scores compared are those after the last epoch that every trial reached; a
     diverged trial counts with the score of one. Nothing with few trials, or where all score the same.
     """
-    from optuna import create_study, create_trial
-    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
-
     counted = [trial for trial in trials if trial.user_attrs.get("outcome") in ("finished", "stopped", "diverged")]
     reached = [max(trial.intermediate_values) for trial in counted if trial.user_attrs["outcome"] != "diverged"]
     epoch = min(reached, default=0)
     scores = [trial.intermediate_values.get(epoch, trial.value or 0.0) for trial in counted]
     if len(counted) < ENOUGH or len(set(scores)) < 2:
         return epoch, {}
+
+    from optuna import create_study, create_trial
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
+
     study = create_study(direction="maximize")
     for trial, score in zip(counted, scores, strict=True):
         study.add_trial(create_trial(value=score, params=trial.params, distributions=trial.distributions))

@@ -60,6 +60,7 @@ def test_choices(name: str, spec: Any, choices: tuple[Any, ...]) -> None:
         ("learning", "1..2", "unknown setting"),
         ("lrr", "1..2", 'did you mean "lr"'),
         ("seed", "1,2", "cannot be compared"),
+        ("threads", "1,2", "does not change the validation score"),
         ("score", "accuracy,balanced_accuracy", "cannot be compared"),
         ("lr", "0.1", "one value is no search"),
         ("lr", "", "one value is no search"),
@@ -117,7 +118,14 @@ def test_a_space_in_toml(tmp_path: Path) -> None:
     file = tmp_path / "space.toml"
     file.write_text('data = "digits"\nepochs = 3\n[search]\nlr = "log:1e-4..1"\nbatch = [16, 32]\n')
     assert space.load(file) == ("digits", {"epochs": 3}, {"lr": "log:1e-4..1", "batch": [16, 32]})
-    for text, says in (("epoch = 3\n", "did you mean"), ("search = 3\n", "table of settings"), ("a = [\n", "not a recipe in TOML")):
+    file.write_text('weight-decay = 0.1\n[search]\nlabel-smoothing = "0..0.2"\n')
+    assert space.load(file) == (None, {"weight_decay": 0.1}, {"label_smoothing": "0..0.2"})
+    for text, says in (
+        ("epoch = 3\n", "did you mean"),
+        ("[search]\nlr-low=[1]\nlr_low=[1]\n", "are one setting"),
+        ("search = 3\n", "table of settings"),
+        ("a = [\n", "not a recipe in TOML"),
+    ):
         file.write_text(text)
         with pytest.raises(UsageError, match=says) as refused:
             space.load(file)
@@ -128,6 +136,8 @@ def test_a_space_in_toml(tmp_path: Path) -> None:
 
 def test_words() -> None:
     assert space.words(["lr=log:1e-4..1", "weight-decay=0..1"]) == {"lr": "log:1e-4..1", "weight_decay": "0..1"}
+    with pytest.raises(UsageError, match=r"--search weight_decay is given twice, as 0\.\.1 and as 1,2"):
+        space.words(["weight_decay=0..1", "weight-decay=1,2"])
     for wrong in ("lr", "lr="):
         with pytest.raises(UsageError, match="write NAME=SPEC"):
             space.words([wrong])

@@ -12,6 +12,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pellucid.core.errors import DataError, UsageError
@@ -24,12 +25,12 @@ QUICK = """
 title = "Two rates"
 question = "Which?"
 expected = "The larger."
-data = "digits"
+data = "tiny.npz"
 seeds = [0]
 jobs = 1
 
 [settings]
-model = "C4 R G L10"
+model = "C4 R G L3"
 epochs = 1
 batch = 256
 optimizer = "sgd"
@@ -44,7 +45,11 @@ lr = 0.05
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with 60 pictures: what a run costs is its imports, which the built-in digits would make more of."""
     monkeypatch.chdir(tmp_path)
+    classes = np.arange(60) % 3
+    pictures = np.random.default_rng(0).integers(0, 60, (60, 8, 8)) + 90 * classes[:, None, None]
+    np.savez("tiny.npz", images=pictures.astype(np.uint8), labels=classes)
     return tmp_path
 
 
@@ -79,6 +84,12 @@ def test_an_arm_may_change_what_is_common(tmp_path: Path) -> None:
     assert [(run.settings["threads"], run.settings["epochs"]) for run in study.runs()] == [(1, 1), (2, 3)]
 
 
+def test_a_setting_may_be_written_as_its_option(tmp_path: Path) -> None:
+    text = changed("epochs = 1", "label-smoothing = 0.1") + "weight-decay = 0.2\n[vary]\nlr-low = [0.1]\nschedule = ['triangular']\n"
+    settings = loaded(tmp_path, text.replace("lr = 0.05", "lr = 0.5").replace("lr = 0.001", "lr = 0.2")).runs()[1].settings
+    assert settings["label_smoothing"] == 0.1 and settings["weight_decay"] == 0.2 and settings["lr_low"] == 0.1
+
+
 def test_lists_make_every_combination(tmp_path: Path) -> None:
     text = QUICK.split("[arms.small]")[0] + '[vary]\nlr = [0.1, 1e-4]\nscale = ["raw", "unit", "standard"]\n'
     study = loaded(tmp_path, text)
@@ -100,6 +111,8 @@ def test_folds_take_the_place_of_seeds(tmp_path: Path) -> None:
     [
         ("title =", "titel =", 'unknown key "titel"; did you mean "title"?'),
         ("title =", "# title =", "title is missing"),
+        ('title = "Two rates"\nquestion = "Which?"\n', "", "title and question are missing"),
+        ("epochs = 1", "weight-decay = 0.1\nweight_decay = 0.2", "are one setting"),
         ("epochs = 1", "epoch = 1", 'arm "small": unknown setting "epoch"'),
         ("lr = 0.05", "lr = -1.0", 'arm "large": lr: -1.0 is out of range'),
         ("lr = 0.05", "seed = 3", "seed: is not a setting of an arm"),
@@ -164,7 +177,7 @@ def test_a_study_runs_once_and_only_what_is_missing(here: Path, capfd: pytest.Ca
     with pytest.raises(UsageError, match="has changed since it ran large;"):
         study(written(changed("lr = 0.05", "lr = 0.06")))
     with pytest.raises(UsageError, match="has changed since it ran small, large;"):
-        study(written(changed('data = "digits"', 'data = "."')))
+        study(written(changed('data = "tiny.npz"', 'data = "."')))
     with pytest.raises(DataError, match="elsewhere: there is no such data"):
         study(path, "elsewhere")
     assert [state.state for state in study(path, name="other", dry_run=True).states] == ["missing"] * 2
@@ -172,13 +185,13 @@ def test_a_study_runs_once_and_only_what_is_missing(here: Path, capfd: pytest.Ca
 
 
 def test_divergence_is_a_result_and_failure_is_told_and_tried_again(here: Path) -> None:
-    text = changed("lr = 0.05", "lr = 1e30\nmomentum = 0.0").replace("[arms.small]\n", '[arms.small]\nmodel = "C4 R G L3"\n')
+    text = changed("lr = 0.05", "lr = 1e30\nmomentum = 0.0").replace("[arms.small]\n", '[arms.small]\nmodel = "C4 R G L4"\n')
     result = study(written(text))
     assert [state.state for state in result.states] == ["failed", "diverged"]
-    assert "diverged in 1 of 1 runs" in result.text() and "ends in 3 classes" in result.text()
+    assert "diverged in 1 of 1 runs" in result.text() and "ends in 4 classes" in result.text()
     log = result.folder / "large-0.log"
     before = log.read_text()
-    mended = study(written(changed("L3", "L10", text)))
+    mended = study(written(changed("L4", "L3", text)))
     assert [state.state for state in mended.states] == ["done", "diverged"] and log.read_text() == before
 
 
@@ -221,7 +234,7 @@ def test_what_a_log_says(tmp_path: Path) -> None:
 def test_interrupted_runs_are_resumed_where_they_were(here: Path) -> None:
     path = written(changed("epochs = 1", 'epochs = 400\nschedule = "constant"'))
     process = subprocess.Popen(
-        [sys.executable, "-m", "pellucid", "lab", str(path)],
+        [sys.executable, "-m", "pellucid", "lab", str(path), "--seeds", "0,7", "--jobs", "1", "--budget", "5.5"],
         stderr=subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler) and None,
         text=True,
@@ -231,7 +244,7 @@ def test_interrupted_runs_are_resumed_where_they_were(here: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     said = process.communicate()[1]
-    assert process.returncode == 130 and "go on with: pellucid lab two.toml" in said
+    assert process.returncode == 130 and said.endswith("go on with: pellucid lab two.toml --seeds 0,7 --budget 5.5 --jobs 1\n")
     left = study(path, dry_run=True).states
     assert [state.state for state in left] == ["interrupted", "missing"] and left[0].folder is not None
     rows = (left[0].folder / "metrics.csv").read_text().splitlines()
@@ -254,6 +267,18 @@ def test_the_list_names_every_study() -> None:
 
     said = CliRunner().invoke(app, ["lab", "list"]).stdout
     assert [line.split()[0] for line in said.splitlines()] == plan.names()
+
+
+@pytest.mark.parametrize(
+    "words", [["list", "--name", "x"], ["list", "digits"], ["figures", "--out", "f", "--jobs", "2"], ["depth_and_skips", "--out", "f"]]
+)
+def test_an_option_that_would_do_nothing_is_refused(words: list[str], here: Path) -> None:
+    from typer.testing import CliRunner
+
+    from pellucid.cli import app
+
+    answer = CliRunner().invoke(app, ["lab", *words])
+    assert isinstance(answer.exception, UsageError) and "does nothing here" in str(answer.exception) and os.listdir() == ["tiny.npz"]
 
 
 def test_what_every_run_gets_is_a_recipe() -> None:

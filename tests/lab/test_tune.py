@@ -153,6 +153,47 @@ def test_importance_finds_the_setting_that_matters(scripted: list[float]) -> Non
     assert found.summary["importance"]["after_epoch"] == 1 and shares["mixup"] > 0.8 and abs(sum(shares.values()) - 1) < 1e-6
 
 
+def test_what_is_given_holds_against_the_file_setting_by_setting(scripted: list[float]) -> None:
+    Path("space.toml").write_text(
+        'data = "digits"\nbatch = 16\nlr = 0.1\n[search]\nmixup = "0..1"\nerase = [0.1, 0.2]\nweight-decay = "0..1"\n'
+    )
+    search: dict[str, Any] = {"mixup": "0..0.5", "lr": [0.1, 0.2]}
+    found = tune.tune(None, search, recipe="space.toml", sampler="random", trials=1, epochs=1, weight_decay=0.5, **QUICK)
+    assert found.summary["search"] == {"erase": "0.1,0.2", "mixup": "0..0.5", "lr": "0.1,0.2"}
+    assert found.summary["settings"]["weight_decay"] == 0.5 and found.summary["settings"]["batch"] == 16
+
+
+def test_a_name_is_one_folder_under_runs(scripted: list[float], here: Path) -> None:
+    ask: dict[str, Any] = {"sampler": "random", "trials": 1, "epochs": 1, **QUICK}
+    for name, place in (("../../tmp/evil", "tmp-evil"), ("my rates", "my-rates")):
+        found = tune.tune("digits", {"mixup": "0..1"}, name=name, **ask)
+        assert found.path == Path("runs/tune") / place and found.summary["study"] == place
+    assert [path.name for path in here.iterdir()] == ["runs"]
+
+
+def test_an_interrupted_winner_is_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ask: dict[str, Any] = {"sampler": "random", "pruner": "none", "trials": 1, "epochs": 3, **QUICK}
+    close = pellucid.engine.train.close_epoch
+
+    def stopped(*arguments: Any) -> None:
+        close(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(pellucid.engine.train, "close_epoch", stopped)
+        with pytest.raises(Interrupted, match="1 of 1 trials done"):
+            tune.tune("digits", {"lr": "1e-3..1e-2"}, name="a b", **ask)
+    (begun,) = Path("runs/classification").iterdir()
+    # Another run of that name is not mistaken for it, nor is one of another study.
+    (other := begun.with_name("a-b-2")).mkdir()
+    (other / "recipe.toml").write_text((begun / "recipe.toml").read_text().replace("seed = 0", "seed = 1"))
+    (other / "data.json").write_text((begun / "data.json").read_text())
+    begun = begun.rename(begun.with_name("a-b-3"))
+    found = tune.tune("digits", {"lr": "1e-3..1e-2"}, name="a b", **ask)
+    assert found.summary["run"] == str(begun) and len((begun / "metrics.csv").read_text().splitlines()) == 4
+    assert sorted(path.name for path in begun.parent.iterdir()) == ["a-b-2", "a-b-3"] and not (other / "summary.json").exists()
+
+
 @pytest.mark.parametrize(
     ("ask", "says"),
     [
