@@ -220,3 +220,15 @@ def test_early_stopping_waits_for_validation_accuracy_to_fall() -> None:
     scores = [0.5, 0.6, 0.7, 0.7, 0.65, 0.6]
     history = [{"validation_score": score} for score in scores]
     assert [epochs_without_gain(history[: count + 1]) for count in range(6)] == [0, 0, 0, 1, 2, 3]
+
+
+def test_a_one_sided_numerical_gradient_takes_dim_plus_one_evaluations() -> None:
+    asked = []
+
+    def loss(theta: torch.Tensor) -> torch.Tensor:
+        asked.append(theta)
+        return (theta[0] * theta[1] + 5) * (theta[1] + theta[2])
+
+    slopes = gradcheck.one_sided(loss, torch.tensor([8.0, 0.0, 1.0], dtype=torch.float64))
+    assert len(asked) == 3 + 1
+    torch.testing.assert_close(slopes, torch.tensor([0.0, 13.0, 5.0], dtype=torch.float64), atol=1e-4, rtol=0)
