@@ -360,7 +360,7 @@ def forest(rows: Sequence[Mark], title: str, x_name: str, zero: float | None = N
     """Values with their intervals, one below the other. zero: where a rule stands. strong: the name of the row in blue."""
     known = [v for row in rows for v in (row.value, row.low, row.high, zero) if v is not None] or [0.0, 1.0]
     marks = ticks(min(known), max(known), 5)
-    left = 24 + max(_width(_short(row.name, 220)) for row in rows)
+    left = 24 + max(_width(_short(row.name, 300)) for row in rows)
     plot, top, step = 340.0, 30.0, 26.0
     right = 20 + max(_width(row.said) for row in rows)
     base = top + step * len(rows)
@@ -376,7 +376,7 @@ def forest(rows: Sequence[Mark], title: str, x_name: str, zero: float | None = N
     parts.append(_text(left + plot, base + 34, x_name, "end"))
     for i, row in enumerate(rows):
         y, colour = top + step * (i + 0.5), "a" if row.name == strong else "b"
-        parts += [_text(left - 14, y + 4, _short(row.name, 220), "ink end"), _text(left + plot + 16, y + 4, row.said)]
+        parts += [_text(left - 14, y + 4, _short(row.name, 300), "ink end"), _text(left + plot + 16, y + 4, row.said)]
         if row.low is not None and row.high is not None:
             parts.append(_line(across(row.low), y, across(row.high), y, f"line {colour}"))
         if row.value is not None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .arms import Arm
     from .compare import Comparison, Difference
 
+# So many arms are named in the summary; more are counted.
+MOST = 6
 # Below it, after Holm's correction, a difference is claimed.
 LEVEL = 0.05
 MINUS = "\u2212"
@@ -123,6 +125,9 @@ def figure(score: Score) -> str:
 
 
 def _listed(names: Sequence[str]) -> str:
+    """All of them by name, or how many: a sentence of twenty names says nothing."""
+    if len(names) > MOST:
+        return f"{len(names)} arms"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
