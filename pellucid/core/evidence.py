@@ -71,7 +71,7 @@ def classification(
     drawn = per_picture.resampled(seed)
 
     result: dict[str, Any] = {
-        "accuracy": _proportion(right.sum(), len(truth)),
+        "accuracy": proportion(right.sum(), len(truth)),
         "balanced_accuracy": _with_bootstrap(balanced_accuracy, ones, drawn),
         "macro_f1": _with_bootstrap(macro_f1, ones, drawn),
         "ece": _calibration_error(ones, drawn, len(truth), seed),
@@ -79,8 +79,8 @@ def classification(
         "per_class": {
             name: {
                 "support": int(support[c]),
-                "precision": _proportion(right[c], answered[c]),
-                "recall": _proportion(right[c], support[c]),
+                "precision": proportion(right[c], answered[c]),
+                "recall": proportion(right[c], support[c]),
                 "f1": _f1(right[c], support[c] + answered[c]),
             }
             for c, name in enumerate(classes)
@@ -143,7 +143,8 @@ def _score(value: Any, low: Any, high: Any, interval: str) -> Score:
     return {"value": float(value), "low": float(low), "high": float(high), "interval": interval}
 
 
-def _proportion(successes: int, n: int) -> Score:
+def proportion(successes: int, n: int) -> Score:
+    """A share of independent pictures with Wilson's interval; undefined of none."""
     return _score(successes / n, *wilson(successes, n), _WILSON) if n else UNDEFINED
 
 

@@ -6,12 +6,13 @@ import errno
 import json
 import os
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from .errors import MachineError
+from .errors import DataError, MachineError, UsageError
 
 
 @contextmanager
@@ -69,3 +70,15 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Strict JSON (no NaN), two spaces of indent."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """The tables of a file that the user wrote. what: "recipe", "study". Raises UsageError, and DataError where it may not be read."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path}: there is no such {what} file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not a {what} in TOML ({error})") from None

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..core.errors import ModelError, UsageError, did_you_mean
 from ..models import weights as published
+from ..models.initialise import weighted
 from ..models.weights import CATALOGUE, Preprocessing
 from ..tasks import TASKS
 from ..tasks.task import Task
@@ -159,7 +160,7 @@ def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: t
 
 def _last_layer(network: nn.Module) -> str:
     """The beginning of its keys: by rule of thumb the last one that multiplies, in the order in which the network lists them."""
-    return [name for name, layer in network.named_modules() if isinstance(layer, nn.Linear | nn.Conv2d)][-1] + "."
+    return weighted(network)[-1][0] + "."
 
 
 def _classes(recipe: Recipe) -> tuple[str, ...] | None:

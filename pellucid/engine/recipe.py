@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import DataError, UsageError, did_you_mean
+from ..core.errors import UsageError, did_you_mean
+from ..core.files import read_toml
 
 OPTIMIZERS = ("adamw", "adam", "sgd", "nesterov")
 CYCLIC = ("triangular", "triangular2", "exp_range")
@@ -147,11 +147,11 @@ class Recipe:
         ]
         for key, value in self.settings().items():
             if value is not None:
-                lines.append(f"{key} = {_toml(value)}")
+                lines.append(f"{key} = {in_toml(value)}")
         return "\n".join(lines) + "\n"
 
 
-def _toml(value: Any) -> str:
+def in_toml(value: Any) -> str:
     # JSON's strings, numbers, booleans and lists are TOML's too.
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
 
@@ -167,14 +167,7 @@ def make(**settings: Any) -> Recipe:
 
 def load(path: Path) -> tuple[str | None, dict[str, Any]]:
     """The data a recipe file names, if any, and its settings."""
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such recipe file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a recipe in TOML ({error})") from None
+    settings = read_toml(path, "recipe")
     data = settings.pop("data", None)
     if not isinstance(data, str | None):
         raise UsageError(f"{path}: data: {data!r} is not a text")

@@ -9,6 +9,11 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
+def clock(seconds: float) -> str:
+    """`2:05`, minutes and seconds."""
+    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
+
+
 class Say:
     """Lines always; a progress bar only where somebody looks at a terminal."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ..core.errors import ModelError, UsageError
-from ..core.evidence import Score, mcnemar, paired_bootstrap, wilson
+from ..core.evidence import mcnemar, paired_bootstrap, proportion
 from ..core.paired import paired_bootstrap_of
 from ..core.types import Prediction
 from ..tasks.task import Metric, Task
@@ -85,8 +85,8 @@ def gain(room: Task, views: Views, answers_with: Sequence[Prediction], answers_w
         "gain": paired_bootstrap(ours, theirs),
         "balanced_gain": paired_bootstrap_of("balanced_accuracy", truths, answered, answered_without),
         "mcnemar": mcnemar(ours, theirs),
-        "accuracy_with": _accuracy(ours),
-        "accuracy_without": _accuracy(theirs),
+        "accuracy_with": proportion(int(ours.sum()), len(ours)),
+        "accuracy_without": proportion(int(theirs.sum()), len(theirs)),
     }
 
 
@@ -102,7 +102,9 @@ def comparison(room: Task, views: Views, plain: Said, said: Sequence[Said], answ
     best = said[int(np.argmax([each.mean() for each in right]))]
     together = _right(scored(room, views, answers))[1]
     return found | {
-        "members": [{"model": str(each.path), "accuracy": _accuracy(own)} for each, own in zip(said, right, strict=True)],
+        "members": [
+            {"model": str(each.path), "accuracy": proportion(int(own.sum()), len(own))} for each, own in zip(said, right, strict=True)
+        ],
         "over_best_member": {"model": str(best.path), **gain(room, views, answers, best.answers)},
         "over_mean_of_members": paired_bootstrap(together, np.mean(right, axis=0)),
     }
@@ -125,8 +127,3 @@ def _right(metric: Metric) -> tuple[np.ndarray, np.ndarray]:
     rows = metric.rows()
     _, truths = np.unique([row["truth"] for row in rows], return_inverse=True)
     return truths, np.array([bool(row["correct"]) for row in rows])
-
-
-def _accuracy(right: np.ndarray) -> Score:
-    low, high = wilson(int(right.sum()), len(right))
-    return {"value": float(right.mean()), "low": low, "high": high, "interval": "Wilson 95 %"}

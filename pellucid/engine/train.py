@@ -27,7 +27,7 @@ from .epoch import close_epoch, epochs_without_gain
 from .loop import steps
 from .prepare import Prepared, prepare
 from .recipe import Recipe
-from .say import Say
+from .say import Say, clock
 from .settle import built, fresh, settled
 
 # Within an epoch the state is saved this often; it is always saved at the end of one.
@@ -262,5 +262,5 @@ def _line(state: State, recipe: Recipe) -> str:
     best = " *" if state.best_epoch == row["epoch"] else ""
     return (
         f"epoch {int(row['epoch']):>3}/{recipe.epochs}  loss {row.get('train_loss', row['train_total']):.4f}  "
-        f"validation loss {row['validation_loss']:.4f}  {'  '.join(scores)}  {int(left // 60)}:{int(left % 60):02d} left{best}"
+        f"validation loss {row['validation_loss']:.4f}  {'  '.join(scores)}  {clock(left)} left{best}"
     )

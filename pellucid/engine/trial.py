@@ -9,11 +9,23 @@ from dataclasses import replace
 import torch
 
 from . import features, machine, pretrained
+from .checkpoint import State
 from .epoch import close_epoch
 from .loop import steps
 from .prepare import Prepared
 from .say import Say
 from .settle import built, fresh, settled
+
+
+def begun(prepared: Prepared, where: torch.device) -> tuple[Prepared, State]:
+    """With its recipe settled, and a state that nothing was learnt in, with the weights that the recipe begins with."""
+    network = built(prepared.room, prepared.recipe)
+    recipe = settled(prepared, network, where)
+    with machine.threads(recipe.threads):
+        state = fresh(prepared.room, network, recipe, where)
+        if recipe.weights is not None:
+            pretrained.begin(network, prepared.room, recipe, prepared.part("train"), where, Say(quiet=True))
+    return replace(prepared, recipe=recipe), state
 
 
 def epochs(prepared: Prepared, where: torch.device) -> Iterator[dict[str, float]]:
@@ -22,14 +34,10 @@ def epochs(prepared: Prepared, where: torch.device) -> Iterator[dict[str, float]
     Leaving the iteration early ends the training. Raises what the loop raises, NonFiniteLoss above all.
     """
     with torch.random.fork_rng(devices=[]):
-        network = built(prepared.room, prepared.recipe)
-        recipe = settled(prepared, network, where)
-        prepared = replace(prepared, recipe=recipe)
+        prepared, state = begun(prepared, where)
+        recipe = prepared.recipe
         with machine.threads(recipe.threads):
-            state = fresh(prepared.room, network, recipe, where)
-            if recipe.weights is not None:
-                pretrained.begin(network, prepared.room, recipe, prepared.part("train"), where, Say(quiet=True))
-            prepared = features.views(prepared, network, where, Say(quiet=True))
+            prepared = features.views(prepared, state.network, where, Say(quiet=True))
             validation, started = prepared.part("validation"), time.perf_counter()
             for step in steps(prepared.room, prepared.part("train"), recipe, state, where):
                 if step.last:

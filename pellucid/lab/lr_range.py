@@ -25,7 +25,7 @@ from ..engine import recipe as recipes
 from ..engine.loop import steps
 from ..engine.prepare import Prepared, prepare
 from ..engine.say import Say
-from ..engine.settle import built, fresh, settled
+from ..engine.trial import begun
 from . import tune_page
 
 LOW, HIGH, STEPS = 1e-7, 10.0, 300
@@ -96,8 +96,8 @@ def _measured(prepared: Prepared, where: torch.device) -> tuple[list[float], lis
     rates: list[float] = []
     losses: list[float] = []
     with torch.random.fork_rng(devices=[]):
-        network = built(prepared.room, prepared.recipe)
-        recipe = settled(prepared, network, where)
+        prepared, state = begun(prepared, where)
+        recipe = prepared.recipe
         assert recipe.batch is not None
         views = prepared.part("train")
         # Of many pictures, only as many as the steps will see.
@@ -105,7 +105,6 @@ def _measured(prepared: Prepared, where: torch.device) -> tuple[list[float], lis
         length = math.ceil(STEPS * recipe.batch / len(views))
         recipe = replace(recipe, schedule="ramp", lr=HIGH, lr_low=LOW, warmup=0.0, epochs=length)
         with machine.threads(recipe.threads):
-            state = fresh(prepared.room, network, recipe, where)
             try:
                 for step in steps(prepared.room, views, recipe, state, where):
                     rates.append(step.lr)

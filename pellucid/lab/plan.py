@@ -19,13 +19,13 @@
 from __future__ import annotations
 
 import itertools
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..core.errors import DataError, UsageError, did_you_mean
+from ..core.errors import UsageError, did_you_mean
+from ..core.files import read_toml
 from ..engine import recipe as recipes
 from ..engine.runs import slug
 from .space import by_setting
@@ -100,14 +100,7 @@ class Study:
 
 def load(path: Path) -> Study:
     """The study in a TOML file. Raises UsageError that names the file and the line's key, DataError if it cannot be read."""
-    try:
-        written = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UsageError(f"{path}: there is no such study") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a study in TOML ({error})") from None
+    written = read_toml(path, "study")
     try:
         return _study(path.stem, written)
     except UsageError as error:

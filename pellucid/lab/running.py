@@ -7,7 +7,6 @@ and the system releases when it ends however it ends, whether it still goes on. 
 from __future__ import annotations
 
 import fcntl
-import json
 import re
 import signal
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 from ..core.errors import NonFiniteLoss, UsageError
 from ..core.files import write_text
 from ..engine import runs
+from ..engine.recipe import in_toml
 from .plan import Planned
 
 _FOLDER, _CODE = "run folder: ", "exit code: "
@@ -95,8 +95,7 @@ def write_recipes(folder: Path, states: Sequence[State], data: str) -> None:
 
 
 def _recipe(run: Planned, data: str) -> str:
-    # JSON's strings, numbers, booleans and lists are TOML's too.
-    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in {"data": data, **run.settings}.items()]
+    lines = [f"{key} = {in_toml(value)}" for key, value in {"data": data, **run.settings}.items()]
     return "\n".join([f"# {run.arm}, {run.part}", *lines, ""])
 
 

@@ -12,13 +12,13 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UsageError, did_you_mean
+from ..core.files import read_toml
 from ..engine import recipe as recipes
 from ..engine.recipe import Recipe
 
@@ -152,12 +152,7 @@ def grid(axes: Sequence[Axis]) -> list[dict[str, Any]]:
 
 def load(path: Path) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
     """The data a TOML file names, if any, its settings, and its table `[search]`."""
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror})") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not a recipe in TOML ({error})") from None
+    table = read_toml(path, "recipe")
     search = table.pop("search", {})
     data = table.pop("data", None)
     if not isinstance(search, dict) or not isinstance(data, str | None):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import DataError
 from ..core.files import write_json, write_text
 from ..engine.runs import RUNS, slug
-from ..engine.say import Say
+from ..engine.say import Say, clock
 from . import plan, running
 from .plan import Study
 from .running import Child, State
@@ -188,10 +188,6 @@ def _told(state: State, score: str) -> str:
         "failed": f"FAILED: {state.reason}",
     }
     return f"{state.planned.arm}, {state.planned.part}: {how.get(state.state, state.state)}"
-
-
-def clock(seconds: float) -> str:
-    return f"{int(seconds // 60)}:{int(seconds % 60):02d}"
 
 
 def _concluded(result: Result, say: Say) -> Result:

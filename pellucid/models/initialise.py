@@ -26,7 +26,12 @@ def initialise(network: nn.Module, how: str) -> None:
     last; auxiliary classifiers end in a layer like any other.
     Random numbers are torch's own, as in building a network.
     """
-    INITIALISATIONS[how]([layer for layer in network.modules() if isinstance(layer, Layer)])
+    INITIALISATIONS[how]([layer for _, layer in weighted(network)])
+
+
+def weighted(network: nn.Module) -> list[tuple[str, Layer]]:
+    """Every convolution and dense layer with its name, in the order in which they were registered."""
+    return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, Layer)]
 
 
 def _own(layers: list[Layer]) -> None:

@@ -272,3 +272,11 @@ def test_the_steepest_descent_lies_before_the_least_loss() -> None:
     assert lr_range.steepest(rates, [2.0, 2.0, 1.5, 0.5, 0.4, 9.0, 1.0]) in rates[1:4]
     assert lr_range.steepest(rates[:2], [1.0, 2.0]) == rates[0]
     assert lr_range.exploded([1.0, 0.5, 2.1]) and not lr_range.exploded([1.0, 0.5, 1.9])
+
+
+def test_a_range_test_begins_with_the_weights_that_training_would() -> None:
+    settings = {"model": "C8 B R P C16 B R G L10", "threads": 1, "quiet": True}
+    run = pellucid.train("digits", epochs=4, baselines=False, **settings)
+    found = lr_range.lr_range("digits", weights=str(run.path), **settings)
+    first = float((found.path / "curve.csv").read_text().splitlines()[1].split(",")[1])
+    assert first < 0.5 * np.log(10)
