@@ -22,6 +22,7 @@ from torch import nn
 from ..core.errors import UsageError, did_you_mean
 from .alexnet import AlexNet, AlexNetOf2012
 from .cifar_resnet import resnet20, resnet32, resnet44, resnet56
+from .csp import csp_nano, csp_tiny
 from .densenet import densenet121, densenet161, densenet169, densenet201
 from .googlenet import googlenet, googlenet_2014
 from .lenet import LeNet5, LeNet5Of1998
@@ -73,6 +74,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "densenet201": densenet201,
     "mobilenet_v2": mobilenet_v2,
     "mobilenet_v2_same": mobilenet_v2_same,
+    "csp_tiny": csp_tiny,
+    "csp_nano": csp_nano,
 }
 
 # The least side in pixels, where it is more than 1 and no argument `size` or `fixed_size` decides: a smaller picture has nothing

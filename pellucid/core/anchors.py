@@ -1,0 +1,138 @@
+"""Anchors: a few widths and heights that the boxes of a data set resemble, found by k-means on 1 − IoU.
+
+Source: J. Redmon, A. Farhadi, YOLO9000: Better, Faster, Stronger, CVPR 2017, section 2 (dimension clusters). Euclidean distance would
+give most anchors to large boxes, whose errors are large in pixels; 1 − IoU counts every box alike. The paper moves an anchor to the mean
+of its boxes, which may make the distance larger; here it moves only where that makes it smaller.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import DataError
+from .plots import _decades, _line, _Scale, _svg, _text, ticks
+from .rng import generator
+
+# Below this overlap with every anchor a box is a poor match: one that is as high as the anchor is then over four times as wide.
+POOR = 0.25
+# What is clustered of many boxes, how often anew, and what is drawn of them: more changes little, fewer starts are often stuck.
+MOST, STARTS, DRAWN = 5_000, 16, 1_500
+
+
+@dataclass(frozen=True, eq=False)
+class Anchors:
+    """sizes: float64 K×2, width and height in pixels of a view, smallest area first. mean_iou: of each box with its best anchor.
+    poor: the share of boxes whose best is below 0.25."""
+
+    sizes: np.ndarray
+    mean_iou: float
+    poor: float
+
+    def __str__(self) -> str:
+        cover = f"{len(self.sizes)} anchors cover the boxes with a mean IoU of {self.mean_iou:.2f}"
+        return f"{cover}; {self.poor:.1%} of boxes fit none better than {POOR}."
+
+
+def overlap(sizes: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """IoU N×K of boxes N×2 and K×2 (width, height) that lie on one another's centre."""
+    shared = np.minimum(sizes[:, None, 0], others[None, :, 0]) * np.minimum(sizes[:, None, 1], others[None, :, 1])
+    return shared / (sizes.prod(1)[:, None] + others.prod(1)[None, :] - shared)
+
+
+def fit(sizes: np.ndarray, count: int, seed: int = 0) -> Anchors:
+    """The best `count` anchors of 16 starts for boxes N×2 (width, height in pixels); boxes without area are left out.
+
+    Of more than 5,000 boxes as many are clustered, drawn at random; mean and share are of all. Where fewer sizes differ than anchors
+    are asked for, some anchors are equal. Raises DataError where no box has an area.
+    """
+    boxes = _with_area(sizes)
+    rng = generator(seed, count, len(boxes))
+    some = boxes if len(boxes) <= MOST else boxes[rng.choice(len(boxes), MOST, replace=False)]
+    found = [cluster(some, spread(some, count, rng)) for _ in range(STARTS)]
+    best, _ = min(found, key=lambda each: each[1][-1])
+    return judge(boxes, best)
+
+
+def judge(sizes: np.ndarray, anchors: np.ndarray) -> Anchors:
+    """How well given anchors K×2 cover boxes N×2. Raises DataError where no box has an area."""
+    anchors = anchors[np.argsort(anchors.prod(1), kind="stable")]
+    best = overlap(_with_area(sizes), anchors).max(1)
+    return Anchors(anchors, float(best.mean()), float((best < POOR).mean()))
+
+
+def spread(sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """k-means++ (Arthur and Vassilvitskii 2007): each first anchor is a box, more likely the further it is from those before."""
+    chosen = sizes[rng.integers(len(sizes))][None]
+    far = 1 - overlap(sizes, chosen)[:, 0]
+    while len(chosen) < count:
+        # A little for all, where every box is an anchor already.
+        likely = far.clip(0) + 1e-12
+        new = sizes[rng.choice(len(sizes), p=likely / likely.sum())][None]
+        chosen, far = np.concatenate([chosen, new]), np.minimum(far, 1 - overlap(sizes, new)[:, 0])
+    return chosen
+
+
+def cluster(sizes: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, list[float]]:
+    """Lloyd's rounds until no anchor moves: anchors K×2, and the mean of 1 − IoU before each round, which never rises."""
+    means: list[float] = []
+    while True:
+        apart = 1 - overlap(sizes, anchors)
+        nearest = apart.argmin(1)
+        means.append(float(apart.min(1).mean()))
+        moved = np.stack([_centre(sizes[nearest == k], anchor) for k, anchor in enumerate(anchors)])
+        if np.array_equal(moved, anchors):
+            return anchors, means
+        anchors = moved
+
+
+def _centre(sizes: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """The mean or the median of some boxes, or what there is: of the three, the one that overlaps them most."""
+    if not len(sizes):
+        return now
+    candidates = np.stack([now, sizes.mean(0), np.median(sizes, axis=0)])
+    gained = overlap(sizes, candidates).mean(0)
+    # Not for a rounding error: the rounds would never end.
+    return candidates[gained.argmax()] if gained.max() > gained[0] + 1e-9 else now
+
+
+def figure(sizes: np.ndarray, anchors: Anchors) -> str:
+    """SVG: every box by width and height, and the anchors among them. Both axes are logarithmic: so, equal distances are about equal
+    overlaps."""
+    boxes = _with_area(sizes)
+    boxes = boxes[:: math.ceil(len(boxes) / DRAWN)]
+    poor = overlap(boxes, anchors.sizes).max(1) < POOR
+    low, high = float(min(boxes.min(), anchors.sizes.min())) * 0.9, float(max(boxes.max(), anchors.sizes.max())) * 1.1
+    left, top, side = 46.0, 60.0, 330.0
+    across, up = _Scale(low, high, left, left + side, log=True), _Scale(low, high, top + side, top, log=True)
+    levels = [level for level in (_decades(low, high) if high > 4 * low else ticks(low, high)) if low <= level <= high]
+    parts = [
+        _text(0, 14, "Sizes of boxes (log scales)", "ink bold"),
+        _text(0, 32, "blue: boxes · rings: those that no anchor fits · orange: anchors"),
+    ]
+    for level in levels:
+        parts += [_line(left, up(level), left + side, up(level), "hair"), _line(across(level), top, across(level), top + side, "hair")]
+        parts += [_text(left - 8, up(level) + 4, f"{level:g}", "end"), _text(across(level), top + side + 17, f"{level:g}", "mid")]
+    for (width, height), alone in zip(boxes.tolist(), poor.tolist(), strict=True):
+        parts.append(
+            _dot(across(width), up(height), 2.6, "rule") if alone else _dot(across(width), up(height), 2, "a", ' fill-opacity=".4"')
+        )
+    for width, height in anchors.sizes.tolist():
+        parts.append(_dot(across(width), up(height), 5, "b", tip=f"{width:.0f}×{height:.0f}"))
+    parts += [_text(left + side, top + side + 34, "width, pixels", "end"), _text(left, top - 6, "height, pixels")]
+    return _svg(left + side + 12, top + side + 40, "Sizes of boxes and anchors", parts)
+
+
+def _dot(x: float, y: float, radius: float, css: str, extra: str = "", tip: str = "") -> str:
+    inner = f"<title>{tip}</title>" if tip else ""
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" class="{css}"{extra}>{inner}</circle>'
+
+
+def _with_area(sizes: np.ndarray) -> np.ndarray:
+    boxes = np.asarray(sizes, np.float64).reshape(-1, 2)
+    boxes = boxes[(boxes > 0).all(1)]
+    if not len(boxes):
+        raise DataError("there is no box with an area to fit anchors to; look at the annotations")
+    return boxes
