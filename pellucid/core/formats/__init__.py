@@ -1,18 +1,24 @@
 """Recognise a data set by looking at it, and read it.
 
 Classification: `<class>/…`, `train|val|test/<class>/…`, CSV `image,label[,group][,split]`, IDX, NPZ, the built-in `digits`.
+Detection: COCO, Pascal VOC, YOLO.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import DataError, did_you_mean
 from ..images import PICTURE_SUFFIXES
-from . import arrays, folders, idx, tables
+from . import arrays, coco, folders, idx, tables, voc, yolo
 from .reading import Reading
 
-__all__ = ["Reading", "read"]
+__all__ = ["OBJECTS", "Reading", "read", "read_objects", "recognise_objects"]
+
+# The most explicit description first: a set that comes in several formats is read in one of them.
+OBJECTS = {"coco": coco, "voc": voc, "yolo": yolo}
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar")
@@ -31,16 +37,49 @@ def read(source: str | Path) -> Reading:
     path = Path(source)
     if source == "digits" or (path == Path("digits") and not path.exists()):
         return arrays.read_digits()
+    with _readable(path):
+        return _read_folder(path) if path.is_dir() else _read_file(path)
+
+
+def read_objects(source: str | Path) -> Reading:
+    """A data set of pictures with boxes: truths are `Objects` in original pixels, boxes held to their picture; pictures are not decoded.
+
+    source: a folder, one COCO file, or the settings file of a YOLO set. What was found wrong stands in `left_out`, by file and line.
+    Raises DataError that names the file, says what is wrong and what to do.
+    """
+    path = Path(source)
+    with _readable(path):
+        if not path.exists():
+            raise DataError(f"{path}: does not exist; {_near(path)}")
+        kind = _recognise_objects(path)
+        if kind is None and path.is_dir():
+            inside = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _recognise_objects(folder)]
+            advice = f"did you mean {inside[0]}?" if inside else "expected COCO, VOC or YOLO; docs/data.md shows each"
+            raise DataError(f"{path}: holds no boxes that are known here; {advice}")
+        if kind is None:
+            raise DataError(f"{path}: is no set of boxes that is known here; name a folder, a COCO .json, or the .yaml of a YOLO set")
+        return OBJECTS[kind].read(path)
+
+
+def recognise_objects(source: str | Path) -> str | None:
+    """`coco`, `voc` or `yolo` by a look at names and the heads of a few files; None for what is no set of boxes, or is not there."""
+    path = Path(source)
+    with _readable(path):
+        return _recognise_objects(path)
+
+
+def _recognise_objects(path: Path) -> str | None:
+    return next((kind for kind, format in OBJECTS.items() if path.exists() and format.recognise(path)), None)
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
     try:
-        if path.is_dir():
-            return _read_folder(path)
-        if path.exists():
-            return _read_file(path)
+        yield
     except PermissionError as error:
         raise DataError(f"{error.filename or path}: may not be read; change its permissions") from None
     except OSError as error:
         raise DataError(f"{error.filename or path}: could not be read ({error.strerror or error})") from error
-    raise DataError(f"{path}: does not exist; {_near(path)}")
 
 
 def _near(path: Path) -> str:
@@ -72,6 +111,8 @@ def _read_folder(path: Path) -> Reading:
 
 
 def _read_file(path: Path) -> Reading:
+    if not path.exists():
+        raise DataError(f"{path}: does not exist; {_near(path)}")
     suffix = path.suffix.lower()
     if suffix in _PICKLES:
         raise DataError(f"{path}: a pickle can run code when it is opened, so it is never read as data; save it as NPZ or pictures")

@@ -22,8 +22,8 @@ PART_NAMES |= {"test": "test", "testing": "test"}
 class Reading:
     """A data set as found.
 
-    samples: truth is the index into classes. classes: in natural order (s2 before s10).
-    format: folders, csv, idx, npz or digits; why: one line on what was recognised, converted and left out.
+    samples: truth is the index into classes, or Objects with such labels. classes: in natural order (s2 before s10).
+    format: folders, csv, idx, npz or digits; coco, voc or yolo with boxes. why: one line on what was recognised, converted and left out.
     left_out: (file relative to root, reason).
     given: the data's own split, "train"/"validation"/"test" to int64 indices; {} when there is none.
     root: the folder that the sources are relative to; None for the built-in. name: a short name for a run.
