@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .engine.evaluate import evaluate
     from .engine.inspect import inspect
     from .engine.predict import predict
+    from .engine.slide import slide
     from .engine.train import train
     from .engine.weights import weights
     from .lab.compare import compare
@@ -27,13 +28,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _ERRORS = ("DataError", "MachineError", "ModelError", "NonFiniteLoss", "PellucidError", "UsageError")
-_PLACES = {verb: f".engine.{verb}" for verb in ("check", "evaluate", "inspect", "predict", "train", "weights")} | dict.fromkeys(
+_PLACES = {verb: f".engine.{verb}" for verb in ("check", "evaluate", "inspect", "predict", "slide", "train", "weights")} | dict.fromkeys(
     _ERRORS, ".core.errors"
 )
 _PLACES |= {"compare": ".lab.compare", "study": ".lab.study", "tune": ".lab.tune"}
 
 __all__ = ["DataError", "MachineError", "ModelError", "NonFiniteLoss", "PellucidError", "UsageError"]
-__all__ += ["check", "evaluate", "inspect", "predict", "train", "weights"]
+__all__ += ["check", "evaluate", "inspect", "predict", "slide", "train", "weights"]
 __all__ += ["compare", "study", "tune"]
 
 
