@@ -14,12 +14,14 @@ from ..core.files import read_toml
 OPTIMIZERS = ("adamw", "adam", "sgd", "nesterov")
 CYCLIC = ("triangular", "triangular2", "exp_range")
 SCHEDULES = ("onecycle", "cosine", "restarts", *CYCLIC, "step", "exponential", "plateau", "constant", "ramp")
-LOSSES = ("cross_entropy", "focal", "l2", "l2_logits", "hinge")
+DETECTORS = ("yolo", "grid", "faster_rcnn", "fast_rcnn", "rcnn", "localiser")
+LOSSES = ("cross_entropy", "focal", "l2", "l2_logits", "hinge", "bce")
 IMBALANCE = ("none", "class_weights", "oversample", "undersample", "undersample_clusters", "augment_minority")
-SCORES = ("accuracy", "balanced_accuracy")
-POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong")
+SCORES = ("accuracy", "balanced_accuracy", "map", "map50")
+SPLITS = ("own", "val_as_test")
+POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong", "scenes")
 _GEOMETRY = ("mirror", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
-STRENGTHS = (*_GEOMETRY, "colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix")
+STRENGTHS = (*_GEOMETRY, "colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix", "mosaic")
 INITIAL = ("own", "zero_bias", "he", "large", "equal")
 SCALES = ("standard", "unit", "raw")
 NORMS = ("kept", "learned")
@@ -37,6 +39,10 @@ class Recipe:
 
     task: str | None = _setting(None, "What is asked of a picture; inferred from the data.")
     model: str | None = _setting(None, 'A name ("resnet18") or a notation ("C16 B R P G L10").')
+    detector: str | None = _setting(None, "How objects are found in the maps of the model.", choices=DETECTORS)
+    neck: int | None = _setting(None, "Maps in each level of a detector's pyramid; 32 is tiny and quick.", 8, 1024)
+    anchors: int = _setting(0, "Boxes fitted to the data that each place of a level begins with; 0 begins with none.", 0, 20)
+    aim: str | None = _setting(None, 'What the threshold of a detector is chosen for: "f1", "precision 0.9", "recall 0.95".')
     weights: str | None = _setting(None, "Begin with these: a name of `pellucid weights list`, or a .safetensors or .pth file.")
     size: tuple[int, int] | None = _setting(None, "Height and width that pictures are fitted to: 64 or 48x96.", 1, 8192)
     epochs: int | None = _setting(None, "Times that every training picture is seen.", 1)
@@ -55,7 +61,7 @@ class Recipe:
     ema: float = _setting(
         0.0, "Decay a step of a moving average of the weights, which is scored and kept; 0 keeps the weights.", 0, 0.99999
     )
-    loss: str = _setting("cross_entropy", "What learning makes small.", choices=LOSSES)
+    loss: str | None = _setting(None, "What learning makes small.", choices=LOSSES)
     focal_gamma: float = _setting(2.0, "How much the focal loss leaves easy pictures aside.", 0, 10)
     label_smoothing: float | None = _setting(None, "Share of the target that is spread over all classes.", 0, 0.99)
     imbalance: str = _setting("none", "What is done where classes differ in number.", choices=IMBALANCE)
@@ -76,6 +82,7 @@ class Recipe:
     erase: float | None = _setting(None, "Probability of erasing a rectangle.", 0, 1)
     mixup: float | None = _setting(None, "Blend pictures in pairs; parameter of the Beta distribution of their shares.", 0, 10)
     cutmix: float | None = _setting(None, "Paste a rectangle of another picture; parameter of the Beta distribution of its share.", 0, 10)
+    mosaic: float | None = _setting(None, "Probability of a picture made of four; off in the last part of a run.", 0, 1)
     scale: str = _setting(
         "standard", "Pixels as the network gets them: zero mean and unit deviation, 0 to 1, or as stored.", choices=SCALES
     )
@@ -87,6 +94,9 @@ class Recipe:
     stage_lr: float = _setting(1.0, "Rate of each stage as a share of that of the stage after it.", 0.001, 1)
     cache: bool = _setting(True, "Compute the features of a wholly frozen network once.")
     train_pictures: int | None = _setting(None, "Train on so many of the training pictures, each class in its proportion.", 2)
+    split: str = _setting(
+        "own", "What the data's own parts are: as they are called, or its val the test, with validation cut from train.", choices=SPLITS
+    )
     fold: str | None = _setting(None, 'Cross-validation: "2/5" tests on the second fifth of all pictures.')
     split_seed: int | None = _setting(
         None, "Of the split alone, so that runs with other seeds are tested on the same pictures.", 0, 2**31 - 1
@@ -119,7 +129,7 @@ class Recipe:
 
     def _idle(self) -> tuple[tuple[bool, str], ...]:
         """Settings that would do nothing beside the others."""
-        likelihood, cyclic = self.loss in ("cross_entropy", "focal"), self.schedule in (*CYCLIC, "restarts", "ramp")
+        likelihood, cyclic = self.loss in (None, "cross_entropy", "focal"), self.schedule in (*CYCLIC, "restarts", "ramp")
         return (
             (
                 bool(self.label_smoothing) and not likelihood,

@@ -1,0 +1,65 @@
+"""The classic loss of the YOLO line: weighted squares, and one cell with one anchor that answers for an object.
+
+Source: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640), equation 3, with the anchors of YOLO9000 (CVPR 2017).
+
+It is here to be seen and compared with. What it lacks is what came after it: an object is learnt by one place alone, however many see it
+as well; squares of probabilities have small gradients just where the answer is most wrong; and errors of a box are not what overlap measures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ...core.boxes import box_xyxy_to_cxcywh, paired
+from ...core.coders import responsible
+from ...core.types import Objects
+from ...models.yolo import Grid
+from .one_stage import best, padded
+
+# Equation 3: λ_coord and λ_noobj.
+PLACE, NOTHING = 5.0, 0.5
+
+
+def loss(network: Grid, images: Tensor, truths: Sequence[Objects]) -> dict[str, Tensor]:
+    """Sums of squares over cells and anchors, means over the batch: centre and roots of the size, in cells and shares of the picture (λ 5);
+    confidence, which aims at the IoU, where an object is, and at 0 elsewhere (λ 0.5); classes where an object is.
+
+    images: B×C×H×W, normalised. truths: in pixels of these. Cells and anchors in what is to be ignored aim at nothing.
+    """
+    raw = network(images).float()
+    boxes = network.boxes(raw)
+    wanted, labels, kinds = padded(truths, raw.device)
+    picture, thing = (kinds == 1).nonzero(as_tuple=True)
+    goals, sides = wanted[picture, thing], wanted.new_tensor([images.shape[3], images.shape[2]])
+    shares = box_xyxy_to_cxcywh(goals) / sides.repeat(2)
+    row, column, anchor = responsible(shares, network.anchors / sides, (raw.shape[1], raw.shape[2]))  # type: ignore[operator]
+    said, found = raw[picture, row, column, anchor], boxes[picture, row, column, anchor]
+    fit = paired(found.detach(), goals).clamp(0)
+    confidence = raw[..., 4].sigmoid()
+    nothing = NOTHING * confidence**2 * ~_excused(boxes.detach(), wanted, kinds)
+    nothing = nothing.index_put((picture, row, column, anchor), nothing.new_zeros(()))
+    theirs, mine = shares, box_xyxy_to_cxcywh(found) / sides.repeat(2)
+    grid = mine.new_tensor([raw.shape[2], raw.shape[1]])
+    place = ((mine[:, :2] - theirs[:, :2]) * grid).square().sum() + (mine[:, 2:].sqrt() - theirs[:, 2:].sqrt()).square().sum()
+    classes = (said[:, 5:].sigmoid() - torch.nn.functional.one_hot(labels[picture, thing], network.classes)).square().sum()
+    parts = {"box": PLACE * place, "object": (said[:, 4].sigmoid() - fit).square().sum(), "nothing": nothing.sum(), "class": classes}
+    parts = {name: value / len(images) for name, value in parts.items()}
+    total = torch.stack(list(parts.values())).sum()
+    return {"total": total, "loss": total.detach()} | {name: value.detach() for name, value in parts.items()}
+
+
+def _excused(boxes: Tensor, wanted: Tensor, kinds: Tensor) -> Tensor:
+    """bool B×S×S×A: the box's centre lies in what is to be ignored."""
+    centre = (boxes[..., None, :2] + boxes[..., None, 2:]) / 2
+    low, high = wanted[:, None, None, None, :, :2], wanted[:, None, None, None, :, 2:]
+    return (((centre > low) & (centre < high)).all(-1) & (kinds == 2)[:, None, None, None]).any(-1)
+
+
+def candidates(network: Grid, images: Tensor, most: int, floor: float) -> Tensor:
+    """B×most×6, as in `one_stage`; the score is confidence times class (section 2 of the paper)."""
+    raw = network(images).float()
+    scores = raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()
+    return best(network.boxes(raw).flatten(1, 3), scores.flatten(1, 3), most, floor)

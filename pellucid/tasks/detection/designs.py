@@ -1,0 +1,70 @@
+"""The designs of detectors: how the maps of a backbone become boxes, and by what they learn. A new design is one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor, nn
+
+from ...core.rng import Draws
+from ...core.types import Objects
+from ...models.localiser import Localiser
+from ...models.rcnn import fast_rcnn, faster_rcnn, rcnn
+from ...models.yolo import Grid, Yolo
+from . import classic, localise, one_stage, two_stage
+
+# Of each view: enough for crowded pictures before suppression, and the least score that can matter to an average precision.
+CANDIDATES, FLOOR = 1000, 0.001
+
+
+@dataclass(frozen=True)
+class Design:
+    """build(backbone, classes, neck, anchors): the network; anchors as the room holds them, levels×A×2, or None.
+    loss(network, images, truths, criterion, draws): named means. candidates(network, images, proposals): B×K×6, x1 y1 x2 y2 score label.
+    proposes: whether boxes to look at are found in the pixels beforehand, and come along with the truths and as `proposals`.
+    levels: how many levels have anchors of their own; anchors: how many a level where the user does not say; 0: none are needed.
+    """
+
+    build: Callable[[Any, int, int, Tensor | None], nn.Module]
+    loss: Callable[[Any, Tensor, Sequence[Objects], str, Draws], dict[str, Tensor]]
+    candidates: Callable[[Any, Tensor, Sequence[np.ndarray] | None], Tensor]
+    proposes: bool = False
+    levels: int = 0
+    anchors: int = 0
+
+
+def _of_regions(build: Callable[[Any, int, int], nn.Module], proposes: bool) -> Design:
+    return Design(
+        lambda backbone, classes, neck, anchors: build(backbone, classes, neck),
+        lambda network, images, truths, criterion, draws: two_stage.loss(network, images, truths, draws),
+        two_stage.candidates,
+        proposes,
+    )
+
+
+DESIGNS: dict[str, Design] = {
+    "yolo": Design(
+        Yolo,
+        lambda network, images, truths, criterion, draws: one_stage.loss(network, images, truths, criterion),
+        lambda network, images, proposals: one_stage.candidates(network, images, CANDIDATES, FLOOR),
+        levels=3,
+    ),
+    "grid": Design(
+        lambda backbone, classes, neck, anchors: Grid(backbone, classes, neck, None if anchors is None else anchors[0]),
+        lambda network, images, truths, criterion, draws: classic.loss(network, images, truths),
+        lambda network, images, proposals: classic.candidates(network, images, CANDIDATES, FLOOR),
+        levels=1,
+        anchors=5,
+    ),
+    "faster_rcnn": _of_regions(faster_rcnn, proposes=False),
+    "fast_rcnn": _of_regions(fast_rcnn, proposes=True),
+    "rcnn": _of_regions(rcnn, proposes=True),
+    "localiser": Design(
+        lambda backbone, classes, neck, anchors: Localiser(backbone, classes),
+        localise.loss,
+        lambda network, images, proposals: localise.candidates(network, images),
+    ),
+}

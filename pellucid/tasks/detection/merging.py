@@ -1,0 +1,79 @@
+"""From candidates to objects: suppression within a view, and one answer out of several views or models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ...core import tiles
+from ...core.boxes import clip, iou, suppress_by_class
+from ...core.types import Placement, Prediction
+from .views import through
+
+Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+# Two boxes of one class that overlap more are one object; and what two views or models say of one object overlaps at least so much.
+SAME, ALIKE = 0.6, 0.55
+# Objects a picture.
+MOST = 300
+
+
+def merged(views: np.ndarray, placements: Sequence[Placement], crops: str) -> Found:
+    """Boxes N×4 in pixels of the picture, scores and labels, highest score first, out of V×K×6 candidates in pixels of its views."""
+    found = [in_picture(rows, placement) for rows, placement in zip(views, placements, strict=True)]
+    if len(found) == 1:
+        return found[0]
+    if crops == "flip":
+        return fuse(found)
+    boxes, scores, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    seen_by = np.concatenate([np.tile(tiles.seen(p), (len(part[1]), 1)) for p, part in zip(placements, found, strict=True)])
+    return _most(*tiles.merge(boxes, scores, labels, seen_by, placements[0].source_size))
+
+
+def in_picture(rows: np.ndarray, placement: Placement) -> Found:
+    """K×6 candidates of one view: suppressed, in pixels of the picture, and clipped to it."""
+    rows = rows[rows[:, 4] > 0]
+    scores, labels = rows[:, 4].clip(0, 1), rows[:, 5].astype(np.int64)
+    kept = suppress_by_class(rows[:, :4], scores, labels, SAME)[:MOST]
+    boxes = clip(through(rows[kept, :4], placement.backward), placement.source_size)
+    return _most(boxes, scores[kept], labels[kept])
+
+
+def _most(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Found:
+    """Without boxes that the picture's edge left nothing of."""
+    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))[:MOST]
+    return boxes[kept], scores[kept], labels[kept]
+
+
+def fuse(said: Sequence[Found]) -> Found:
+    """Weighted boxes fusion (Solovyev, Wang, Gabruseva 2021): boxes of one class that overlap a cluster's box join it; the cluster's box is
+    the mean weighted by score, and its score the mean over all who were asked, also those who saw nothing."""
+    boxes, scores, labels = (np.concatenate(parts) for parts in zip(*said, strict=True))
+    clusters: list[list[int]] = []
+    means = np.empty((0, 4))
+    for i in np.argsort(-scores, kind="stable"):
+        overlap = iou(boxes[i : i + 1], means)[0] * (labels[[c[0] for c in clusters]] == labels[i]) if clusters else np.zeros(1)
+        if overlap.max() > ALIKE:
+            at = int(overlap.argmax())
+            clusters[at].append(int(i))
+            means[at] = np.average(boxes[clusters[at]], axis=0, weights=scores[clusters[at]])
+        else:
+            clusters.append([int(i)])
+            means = np.concatenate([means, boxes[i : i + 1]])
+    worth = np.array([min(1.0, float(scores[each].sum()) / len(said)) for each in clusters])
+    order = np.argsort(-worth, kind="stable")[:MOST]
+    return means[order], worth[order], labels[[each[0] for each in clusters]][order] if clusters else labels
+
+
+def fused(answers: Sequence[Prediction]) -> Prediction:
+    """What several models say of one picture, as one answer in the classes of the first; its threshold is the mean of theirs."""
+    first = answers[0]
+    said = []
+    for each in answers:
+        assert each.boxes is not None and each.scores is not None and each.labels is not None
+        number = np.array([first.classes.index(name) for name in each.classes], np.int64)
+        said.append((each.boxes, each.scores, number[each.labels]))
+    boxes, scores, labels = fuse(said)
+    return replace(first, boxes=boxes, scores=scores, labels=labels, threshold=float(np.mean([each.threshold for each in answers])))
