@@ -8,26 +8,34 @@ import typer
 
 def command(
     model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
-    pictures: list[str] = typer.Argument(help="Files, folders or patterns."),
-    crops: str = typer.Option("one", help="Views of each picture whose answers are averaged: one, flip or ten."),
-    with_models: list[str] = typer.Option([], "--with", help="Another run to average with; may be given several times."),
+    pictures: list[str] = typer.Argument(help="Pictures or videos: files, folders or patterns."),
+    crops: str = typer.Option(
+        "one", help="Views of each picture whose answers are made one: one, flip or ten; tiles of large pictures, for objects."
+    ),
+    with_models: list[str] = typer.Option([], "--with", help="Another run to ask and to make one answer with; may be given several times."),
+    threshold: float = typer.Option(None, help="Objects: the score from which on one is said to be there; else the model's own."),
     csv: str = typer.Option(None, help="Write a table of the answers here."),
     out: str = typer.Option(None, help="Write annotated copies into this folder."),
     device: str = typer.Option(None, help='"cpu", "cuda", "cuda:1".'),
     skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave out pictures that cannot be read (at most 1 %)."),
     as_json: bool = typer.Option(False, "--json", help="The answers as JSON on stdout."),
 ) -> None:
-    """Ask a trained model about pictures."""
+    """Ask a trained model about pictures and videos."""
     from ..engine.predict import predict
 
     result = predict(
-        model, pictures, crops=crops, with_models=with_models, csv=csv, out=out, device=device, skip_bad=skip_bad, quiet=as_json
+        model,
+        pictures,
+        crops=crops,
+        with_models=with_models,
+        threshold=threshold,
+        csv=csv,
+        out=out,
+        device=device,
+        skip_bad=skip_bad,
+        quiet=as_json,
     )
-    if as_json:
-        print(json.dumps([answer.to_json() for answer in result.answers], ensure_ascii=False))
-    else:
-        for answer in result.answers:
-            print(f"{answer.source}: {answer.label} {answer.confidence:.1%}")
+    print(json.dumps(result.to_json(), ensure_ascii=False) if as_json else "\n".join(result.lines()))
     for _, reason in result.bad:
         print(f"left out: {reason}", file=sys.stderr)
     for what, where in (("table", csv), ("annotated copies", out)):

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK = 255, (34, 34, 34)
+_COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
 def to_rgb8(image: np.ndarray) -> np.ndarray:
@@ -27,6 +28,8 @@ def to_rgb8(image: np.ndarray) -> np.ndarray:
     image = image[:, :, None] if image.ndim == 2 else image
     if image.ndim != 3 or image.shape[2] == 0:
         raise ValueError(f"a picture is H×W or H×W×C, not {image.shape}")
+    if image.dtype == np.uint8 and image.shape[2] == 3:
+        return np.array(image, order="C")
     unit = _to_unit(image)
     channels = unit.shape[2]
     if channels == 4:
@@ -62,6 +65,77 @@ def caption(picture: np.ndarray, text: str, width: int = 160) -> np.ndarray:
     picture = picture.repeat(factor, axis=0).repeat(factor, axis=1)
     strip = _strip(text, picture.shape[1], max(13, picture.shape[1] // 28))
     return np.concatenate([picture, strip])
+
+
+def boxes(picture: np.ndarray, boxes_xyxy: np.ndarray, labels: Sequence[int], titles: Sequence[str] = ()) -> np.ndarray:
+    """A copy of the picture (uint8 H×W×3) with a frame for each box N×4, in the colour of its label, and its title over it.
+
+    boxes_xyxy: pixels, continuous coordinates; labels: N numbers of classes. titles: N, or none.
+    The first box is drawn on top of those after it and has the first choice of a place for its title: above its box, inside it, or below.
+    """
+    picture = np.array(picture, order="C")
+    height, width = picture.shape[:2]
+    thick = max(1, round(max(height, width) / 320))
+    around = np.clip(np.asarray(boxes_xyxy, np.float64).reshape(-1, 4), -9 * thick, max(height, width) + 9 * thick)
+    frames = np.concatenate([np.floor(around[:, :2]), np.ceil(around[:, 2:]) - 1], axis=1).astype(int).tolist()
+    for (x1, y1, x2, y2), label in reversed(list(zip(frames, labels, strict=True))):
+        # Lined on both sides in black or white: a frame of one colour is lost on a ground of its own brightness.
+        for step in range(-1, thick + 1):
+            line = _colour(label) if 0 <= step < thick else _ink(_colour(label))
+            cv2.rectangle(picture, (x1 + step, y1 + step), (x2 - step, y2 - step), line, 1)
+    placed: list[tuple[int, int, int, int]] = []
+    for frame, label, title in zip(frames, labels, titles, strict=False):
+        tag = _tag(title, max(11, min(height, width) // 38), _colour(label), width)
+        placed.append(_free_place(frame, tag.shape, (height, width), placed))
+        left, top, right, bottom = placed[-1]
+        picture[top:bottom, left:right] = tag[: bottom - top, : right - left]
+    return picture
+
+
+def _colour(label: int) -> tuple[int, int, int]:
+    """Seven colours that colour-blind people tell apart (Okabe and Ito 2008), then darker ones, then lighter ones, then again."""
+    round_, number = divmod(int(label), len(_COLOURS))
+    r, g, b = _COLOURS[number]
+    shade, white = ((1.0, 0.0), (0.55, 0.0), (0.5, 127.0))[round_ % 3]
+    return int(r * shade + white), int(g * shade + white), int(b * shade + white)
+
+
+def _ink(ground: tuple[int, int, int]) -> tuple[int, int, int]:
+    """Black or white, whichever is easier to read on it."""
+    return (0, 0, 0) if 0.299 * ground[0] + 0.587 * ground[1] + 0.114 * ground[2] > 120 else (255, 255, 255)
+
+
+@lru_cache(maxsize=4096)
+def _tag(title: str, size: int, colour: tuple[int, int, int], most: int) -> np.ndarray:
+    """The title on its ground, uint8 h×w×3, at most `most` wide. Kept: pictures of a video have the same few titles."""
+    text = "".join(c if c.isprintable() else " " for c in title)
+    font = _font(_font_file(text), size)
+    text = _shorten(text, font, most - 6)
+    tag = Image.new("RGB", (max(1, min(most, round(font.getlength(text)) + 6)), round(size * 1.35)), colour)
+    ImageDraw.Draw(tag).text((3, tag.height / 2), text, fill=_ink(colour), font=font, anchor="lm")
+    return np.asarray(tag)
+
+
+@lru_cache(maxsize=64)
+def _font(file: str, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(file, size)
+
+
+def _free_place(
+    frame: Sequence[int], tag: Sequence[int], size: tuple[int, int], placed: Sequence[tuple[int, int, int, int]]
+) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of a tag (h×w) of a frame: the first place in the picture that no other tag has, else the first one."""
+    (x1, y1, x2, y2), (height, width) = frame, size
+    left, right = max(0, min(x1, width - tag[1])), max(0, min(x2 + 1, width) - tag[1])
+    tops = (y1 - tag[0], y1, y2 + 1, y2 + 1 - tag[0])
+    inside = [(x, top, x + tag[1], top + tag[0]) for top in tops for x in (left, right) if 0 <= top <= height - tag[0]]
+    top = max(0, min(y1, height - tag[0]))
+    places = [*inside, (left, top, min(width, left + tag[1]), min(height, top + tag[0]))]
+    return next((place for place in places if not any(_overlap(place, other) for other in placed)), places[0])
+
+
+def _overlap(a: tuple[int, int, int, int], b: tuple[int, int, int, int]) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def sheet(pictures: Sequence[np.ndarray], titles: Sequence[str] = (), columns: int = 8, side: int = 160) -> np.ndarray:

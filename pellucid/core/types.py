@@ -1,7 +1,8 @@
-"""The four things that travel: Sample, Placement, Batch, Prediction."""
+"""The four things that travel: Sample, Placement, Batch, Prediction; and Objects, what a detector's truth is made of."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +17,44 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Objects:
+    """The objects in one picture, N of them; none in a picture of background.
+
+    boxes: float64 N×4, x1 y1 x2 y2 in pixels, continuous coordinates (pixel i covers [i, i+1)). labels: int64 N, numbers of classes.
+    ignore: bool N; what nobody can be asked to find (VOC's difficult, COCO's crowds): not learnt, and counted neither as found nor as missed.
+    """
+
+    boxes: np.ndarray
+    labels: np.ndarray
+    ignore: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name, kind, shape in (("boxes", np.float64, (-1, 4)), ("labels", np.int64, (-1,)), ("ignore", np.bool_, (-1,))):
+            object.__setattr__(self, name, np.asarray(getattr(self, name), kind).reshape(shape))
+        if not len(self.boxes) == len(self.labels) == len(self.ignore):
+            raise ValueError(f"{len(self.boxes)} boxes, {len(self.labels)} labels and {len(self.ignore)} marks must be as many")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def __str__(self) -> str:
+        """A digest of all that is in it: the same objects give the same text everywhere."""
+        whole = hashlib.blake2b(digest_size=16)
+        for values, kind in ((self.boxes, "<f8"), (self.labels, "<i8"), (self.ignore, "u1")):
+            whole.update(values.astype(kind).tobytes())
+        return whole.hexdigest()
+
+    def part(self, which: np.ndarray) -> Objects:
+        """Some of them: indices or booleans."""
+        return Objects(self.boxes[which], self.labels[which], self.ignore[which])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """A picture as it is, and its answer.
 
     image: H×W×C of any depth and channels, or the file that holds it (read when asked for).
-    truth: in original pixels; for classification the number of the class.
+    truth: in original pixels; for classification the number of the class, for detection `Objects`.
     source: where it came from, relative to the data set; unique in it.
     group: what it must not be split from (patient, video); None when it stands alone.
     """
@@ -108,19 +142,29 @@ class Batch:
 class Prediction:
     """An answer about one picture, in its original pixels, checked on construction. Tensors end here.
 
-    classes: the names; probabilities: one number each, summing to 1. label and confidence follow from them.
+    classes: the names. Of a whole picture: probabilities, one number each, summing to 1; label and confidence follow from them.
+    Of objects: boxes N×4 (x1 y1 x2 y2), scores N from 0 to 1, highest first, labels N (numbers of classes). What is said are the objects
+    that score `threshold` or more; those below it serve curves and averages alone.
     """
 
     source: str
     size: tuple[int, int]
     classes: tuple[str, ...] = ()
     probabilities: np.ndarray | None = None
+    boxes: np.ndarray | None = None
+    scores: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    threshold: float = 0.0
     label: str | None = field(init=False, default=None)
     confidence: float | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
-        if self.probabilities is None:
-            return
+        if self.probabilities is not None:
+            self._check_probabilities()
+        if self.boxes is not None:
+            self._check_boxes()
+
+    def _check_probabilities(self) -> None:
         p = np.asarray(self.probabilities, np.float64)
         if p.shape != (len(self.classes),) or not np.isfinite(p).all() or p.min() < -1e-9 or abs(p.sum() - 1) > 1e-4:
             raise ValueError(f"{self.source}: {len(self.classes)} classes need as many probabilities that sum to 1")
@@ -129,18 +173,46 @@ class Prediction:
         object.__setattr__(self, "label", self.classes[best])
         object.__setattr__(self, "confidence", float(p[best]))
 
+    def _check_boxes(self) -> None:
+        boxes, scores = np.asarray(self.boxes, np.float64).reshape(-1, 4), np.asarray(self.scores, np.float64).reshape(-1)
+        labels = np.asarray(self.labels, np.int64).reshape(-1)
+        if not len(boxes) == len(scores) == len(labels):
+            raise ValueError(f"{self.source}: {len(boxes)} boxes need as many scores and labels, not {len(scores)} and {len(labels)}")
+        if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
+            raise ValueError(f"{self.source}: a box runs from its upper left corner to its lower right one, in finite numbers")
+        if len(scores) and not (scores.min() >= 0 and scores.max() <= 1 and (np.diff(scores) <= 0).all()):
+            raise ValueError(f"{self.source}: scores lie between 0 and 1, highest first")
+        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
+            raise ValueError(f"{self.source}: a label is none of {len(self.classes)} classes")
+        for name, value in (("boxes", boxes), ("scores", scores), ("labels", labels)):
+            object.__setattr__(self, name, value)
+
+    def objects(self) -> list[dict[str, Any]]:
+        """What is said to be in the picture: label, confidence and box of each object, surest first."""
+        assert self.boxes is not None and self.scores is not None and self.labels is not None
+        said = self.scores >= self.threshold
+        rows = zip(self.labels[said].tolist(), self.scores[said].tolist(), self.boxes[said].tolist(), strict=True)
+        return [{"label": self.classes[label], "confidence": score, "box": box} for label, score, box in rows]
+
     def to_json(self) -> dict[str, Any]:
         answer: dict[str, Any] = {"source": self.source, "size": list(self.size)}
         if self.probabilities is not None:
             answer |= {"label": self.label, "confidence": self.confidence}
             answer["probabilities"] = dict(zip(self.classes, self.probabilities.tolist(), strict=True))
+        if self.boxes is not None:
+            answer |= {"threshold": self.threshold, "objects": self.objects()}
         return answer
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """The picture (H×W×C, any depth) with the answer written under it: uint8 RGB."""
-        from .draw import caption, to_rgb8
+        """The picture (H×W×C, any depth) with the answer drawn: uint8 RGB; a label under it, objects as boxes on it."""
+        from .draw import boxes, caption, to_rgb8
 
         picture = to_rgb8(image)
+        if self.boxes is not None:
+            said = self.objects()
+            numbers = [self.classes.index(each["label"]) for each in said]
+            titles = [f"{each['label']} {each['confidence']:.0%}" for each in said]
+            picture = boxes(picture, np.array([each["box"] for each in said]).reshape(-1, 4), numbers, titles)
         return picture if self.label is None else caption(picture, f"{self.label}  {self.confidence:.1%}")
 
     def save(self, path: Path, image: np.ndarray) -> None:

@@ -1,0 +1,83 @@
+"""Where the time of one picture goes in `pellucid predict`, and what all but the network costs against a bare cv2.imread and cv2.resize.
+
+    python benchmarks/predict_detection.py runs/detection/cells blood.jpg
+
+Each step is the one that `predict` takes; drawing is what `--out` asks for besides, without writing the file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from pellucid.core.images import header
+from pellucid.core.types import Batch, Sample
+from pellucid.engine import checkpoint
+
+ROUNDS = 30
+WANTED = 3.0
+
+
+def steps(room: Any, network: torch.nn.Module, file: Path) -> Iterator[str]:
+    """Does the work of each step, then gives its name."""
+    header(file)
+    yield "header"
+    sample = Sample(file, None, str(file))
+    sample = Sample(sample.pixels(), None, str(file))
+    yield "decode"
+    views = room.views(sample)
+    images = torch.from_numpy(np.stack([view for view, _ in views])).permute(0, 3, 1, 2)
+    batch = Batch(images, None, tuple(placement for _, placement in views), (str(file),) * len(views))
+    yield "fit"
+    outputs = room.outputs(network, batch)
+    yield "network"
+    (answer,) = room.decode(outputs, batch)
+    yield "suppression"
+    answer.draw(sample.image)
+    yield "drawing"
+
+
+def timed(room: Any, network: torch.nn.Module, file: Path) -> dict[str, float]:
+    """Milliseconds of each step."""
+    found = {}
+    before = time.perf_counter()
+    for name in steps(room, network, file):
+        found[name] = 1000 * ((now := time.perf_counter()) - before)
+        before = now
+    return found
+
+
+def bare(file: Path, size: tuple[int, int]) -> float:
+    before = time.perf_counter()
+    cv2.resize(cv2.imread(str(file)), size[::-1])
+    return 1000 * (time.perf_counter() - before)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("run", type=Path)
+    parser.add_argument("picture", type=Path)
+    chosen = parser.parse_args()
+    room, network = checkpoint.load_model(chosen.run)[:2]
+    with torch.inference_mode():
+        for _ in range(3):
+            timed(room, network, chosen.picture), bare(chosen.picture, room.input[1:])
+        # In turns, so that both meet the same machine.
+        rounds = [(timed(room, network, chosen.picture), bare(chosen.picture, room.input[1:])) for _ in range(ROUNDS)]
+    for name in rounds[0][0]:
+        print(f"{name:<12} {statistics.median(took[name] for took, _ in rounds):8.2f} ms")
+    print(f"{'bare':<12} {statistics.median(peer for _, peer in rounds):8.2f} ms  (cv2.imread and cv2.resize)")
+    ratio = statistics.median((sum(took.values()) - took["network"]) / peer for took, peer in rounds)
+    print(f"all but the network: {ratio:.2f} of bare   wanted <= {WANTED}: {'yes' if ratio <= WANTED else 'NO'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,104 @@
+"""Videos asked about frame by frame: answers as they come, an annotated copy beside them, a few frames in memory at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..core import video
+from ..core.errors import DataError
+from ..core.types import Prediction, Sample
+from ..core.video import Film, Frame
+from .batches import Bad, ahead
+from .say import Say, clock
+
+# Frames that are asked about at a time; twice as many more wait, decoded: 150 MB of frames of 1920×1080.
+FRAMES = 8
+
+Ask = Callable[[Sequence[Sample]], list[Prediction]]
+
+
+@dataclass(frozen=True)
+class Moment:
+    """What is said of one frame. source: the video; frame: its number, from 0; seconds: since the first frame; answer: of objects only
+    those that are said to be there."""
+
+    source: str
+    frame: int
+    seconds: float
+    answer: Prediction
+
+    def placed(self, row: dict[str, Any]) -> dict[str, Any]:
+        """A row about the frame as one about the video."""
+        return {"source": self.source, "frame": self.frame, "seconds": f"{self.seconds:.3f}"} | {
+            k: v for k, v in row.items() if k != "source"
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        return self.answer.to_json() | {"source": self.source, "frame": self.frame, "seconds": round(self.seconds, 3)}
+
+
+def headers(files: Sequence[Path]) -> tuple[dict[Path, Film], Bad]:
+    """What each video says of itself, and (file, reason) of those that cannot be shown. Raises UsageError where PyAV is missing."""
+    found: dict[Path, Film] = {}
+    bad: Bad = []
+    for file in files:
+        try:
+            found[file] = video.describe(file)
+        except DataError as error:
+            bad.append((str(file), str(error)))
+    return found, bad
+
+
+def answered(file: Path, film: Film, ask: Ask, target: Path | None, say: Say) -> list[Moment]:
+    """The answers about each frame. target: where the annotated copy goes, whole or not at all; None for no copy.
+
+    Raises DataError for a video that is damaged further on.
+    """
+    moments: list[Moment] = []
+    with nullcontext() if target is None else video.writing(target, film.rate) as add:
+        for frame, answer in say.track(_asked(file, ask), file.name, film.frames):
+            moments.append(Moment(str(file), frame.number, frame.seconds, _said(answer)))
+            if add is not None:
+                add(answer.draw(frame.pixels), frame.seconds)
+    # Containers round what they promise; a tenth missing is no rounding.
+    if len(moments) < 0.9 * film.frames:
+        say.line(f"{file}: ends after {len(moments)} of the {film.frames} frames that it promises; it may be cut off")
+    return moments
+
+
+def line(moments: Sequence[Moment]) -> str:
+    """One video in one line: in how many of its frames each label was seen."""
+    seen: Counter[str] = Counter()
+    for moment in moments:
+        answer = moment.answer
+        seen.update([str(answer.label)] if answer.boxes is None else {each["label"] for each in answer.objects()})
+    of = f"{moments[0].source}: {len(moments)} frames ({clock(moments[-1].seconds)}): "
+    nothing = f"nothing found (threshold {moments[0].answer.threshold:.2f})"
+    return of + (", ".join(f"{label} in {count}" for label, count in seen.most_common()) or nothing)
+
+
+def _asked(file: Path, ask: Ask) -> Iterator[tuple[Frame, Prediction]]:
+    # A thread decodes while the network computes; both let go of the interpreter.
+    for few in ahead(_groups(video.frames(file))):
+        samples = [Sample(frame.pixels, None, f"{file}#{frame.number}") for frame in few]
+        yield from zip(few, ask(samples), strict=True)
+
+
+def _groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
+    frames = iter(frames)
+    while few := list(islice(frames, FRAMES)):
+        yield few
+
+
+def _said(answer: Prediction) -> Prediction:
+    """Without the objects below the threshold, of which a long video has millions."""
+    if answer.boxes is None or answer.scores is None or answer.labels is None:
+        return answer
+    said = answer.scores >= answer.threshold
+    return replace(answer, boxes=answer.boxes[said], scores=answer.scores[said], labels=answer.labels[said])
