@@ -32,13 +32,13 @@ def command(
 
 
 def _lines(evidence: dict[str, Any]) -> list[str]:
-    """A line a figure; classes by their recall."""
-    lines = [
-        f"{name.replace('_', ' '):<20} {_figure(score)}  ({score['interval']})" for name, score in evidence.items() if _is_score(score)
-    ]
+    """A line a figure, then a line a class."""
+    from ..core.words import named
+
+    lines = [f"{named(name):<20} {_figure(score)}  ({score['interval']})" for name, score in evidence.items() if _is_score(score)]
     width = max((len(name) for name in evidence.get("per_class", {})), default=0)
     for name, scores in evidence.get("per_class", {}).items():
-        parts = "  ".join(f"{key} {_figure(scores[key])}" for key in ("precision", "recall", "f1"))
+        parts = "  ".join(f"{key} {_figure(score)}" for key, score in scores.items() if _is_score(score))
         lines.append(f"  {name:<{width}}  {parts}")
     return lines
 
@@ -47,13 +47,16 @@ def _gained(found: dict[str, Any]) -> list[str]:
     """What crops and an ensemble gained over the model as it is, and what that cost; nothing where neither was asked for."""
     if not found:
         return []
+    from ..core.words import named
+
+    score = found["score"]
     lines = [
-        f"{'as it is':<20} {_figure(found['accuracy_without'])}  (accuracy of the first model, one view a picture)",
-        _gain("gain", found, "accuracy"),
+        f"{'as it is':<20} {_figure(found['as_it_is'][score])}  ({named(score)} of the first model, one view a picture)",
+        _gain("gain", found, named(score)),
     ]
     if "members" in found:
         best = found["over_best_member"]
-        lines += [f"{'  a member':<20} {_figure(each['accuracy'])}  ({each['model']})" for each in found["members"]]
+        lines += [f"{'  a member':<20} {_figure(each[score])}  ({each['model']})" for each in found["members"]]
         lines += [_gain("over the best member", best, best["model"])]
         lines += [f"{'over their mean':<20} {_signed(found['over_mean_of_members'])}"]
     cost = found["cost"]
@@ -66,11 +69,9 @@ def _gained(found: dict[str, Any]) -> list[str]:
 
 
 def _gain(name: str, found: dict[str, Any], what: str) -> str:
-    test = found["mcnemar"]
-    return (
-        f"{name:<20} {_signed(found['gain'])}  ({what}; right only so: {test['only_a']}, only without: {test['only_b']}, "
-        f"McNemar p = {test['p']:.2g})"
-    )
+    if test := found.get("mcnemar"):
+        what += f"; right only so: {test['only_a']}, only without: {test['only_b']}, McNemar p = {test['p']:.2g}"
+    return f"{name:<20} {_signed(found['gain'])}  ({what})"
 
 
 def _signed(score: dict[str, Any]) -> str:

@@ -21,7 +21,7 @@ class Objects:
     """The objects in one picture, N of them; none in a picture of background.
 
     boxes: float64 N×4, x1 y1 x2 y2 in pixels, continuous coordinates (pixel i covers [i, i+1)). labels: int64 N, numbers of classes.
-    ignore: bool N; what nobody can be asked to find (VOC's difficult, COCO's crowds): not learnt, and counted neither as found nor as missed.
+    ignore: bool N; what nobody can be asked to find (VOC's difficult, COCO's crowds): not learnt, and counted neither as found nor missed.
     """
 
     boxes: np.ndarray

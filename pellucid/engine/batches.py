@@ -37,7 +37,7 @@ class Views:
     """The fitted views of some samples.
 
     samples: N. images: all views there are, M×H×W×C, uint8 or uint16, shared between parts. first, counts: N each; the views of
-    sample i are `counts[i]` rows from `first[i]` on. truths: N, as the room batches them.
+    sample i are `counts[i]` rows from `first[i]` on. truths: N, as the room batches them: a tensor, or a NumPy array of anything.
     """
 
     samples: tuple[Sample, ...]
@@ -45,22 +45,31 @@ class Views:
     placements: Sequence[Placement]
     first: np.ndarray
     counts: np.ndarray
-    truths: torch.Tensor
+    truths: Any
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def part(self, indices: np.ndarray) -> Views:
         """Some of the samples, over the same pixels."""
-        samples, truths = tuple(self.samples[i] for i in indices), self.truths[torch.from_numpy(np.asarray(indices, np.int64))]
-        return Views(samples, self.images, self.placements, self.first[indices], self.counts[indices], truths)
+        samples = tuple(self.samples[i] for i in indices)
+        return Views(samples, self.images, self.placements, self.first[indices], self.counts[indices], self.truths_at(indices))
+
+    def truths_at(self, indices: np.ndarray) -> Any:
+        """Of some of the samples; one index gives one truth in a row, where a tensor of one index would give it bare."""
+        where = np.asarray(indices, np.int64)
+        return self.truths[torch.from_numpy(where)] if isinstance(self.truths, torch.Tensor) else self.truths[where]
 
     def pixels(self) -> tuple[np.ndarray, np.ndarray]:
-        """The views M×H×W×C of these samples, copied, and M indices of the samples they are of; evenly thinned where there is more than
-        fits in memory."""
+        """The views M×H×W×C of these samples, copied, and M indices of the samples they are of; as many as fit in memory."""
+        rows, owners = self.fitting()
+        return self.images[rows], owners
+
+    def fitting(self) -> tuple[np.ndarray, np.ndarray]:
+        """M rows of `images` and M indices of the samples they are of; evenly thinned where there is more than fits in memory."""
         owners, rows = np.repeat(np.arange(len(self)), self.counts), self._rows(np.arange(len(self)))
         step = max(1, -(-len(rows) // max(1, IN_MEMORY // max(1, self.images[:1].nbytes))))
-        return self.images[rows[::step]], owners[::step]
+        return rows[::step], owners[::step]
 
     def batch(self, indices: np.ndarray) -> Batch:
         """The views of some of these samples. images: stored depth, B×C×H×W over channels-last memory, as they were decoded."""
@@ -68,7 +77,7 @@ class Views:
         rows = self._rows(indices)
         return Batch(
             torch.from_numpy(self.images.take(rows, axis=0)).permute(0, 3, 1, 2),
-            self.truths[torch.from_numpy(owners)],
+            self.truths_at(owners),
             Picked(self.placements, rows),
             Picked(self._sources, owners),
         )

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..core.augment import Augmentation
-from ..core.draw import sheet, to_rgb8
+from ..core.draw import sheet
 from ..core.errors import UsageError
 from ..core.images import write
 from ..core.rng import Draws
-from ..core.types import Batch
 from . import batches
 from . import recipe as recipes
-from .prepare import PARTS, Prepared, prepare
+from .prepare import PARTS, Prepared, pictures_of, prepare
 from .say import Say
 
 TIMES, COLUMNS, SIDE = 16, 4, 200  # of the sheet of one picture; a cell is about so many pixels wide
@@ -45,13 +42,7 @@ class Check:
         kinds = f"channels {_counts(facts['channels'])}; bits {_counts(facts['bits'])}"
         lines.append(f"pictures: {shapes if sizes['smallest'] != sizes['largest'] else _by(sizes['smallest'])}; {kinds}")
         lines.append("")
-        width = max([5, *(len(name) for name in facts["classes"])])
-        lines.append(f"{'class':<{width}}" + "".join(f"{part:>12}" for part in PARTS) + f"{'total':>12}")
-        for name in facts["classes"]:
-            row = [facts["counts"][part][name] for part in PARTS]
-            lines.append(f"{name:<{width}}" + "".join(f"{n:>12,}" for n in [*row, sum(row)]))
-        totals = [sum(facts["counts"][part].values()) for part in PARTS]
-        lines.append(f"{'total':<{width}}" + "".join(f"{n:>12,}" for n in [*totals, sum(totals)]))
+        lines += _table(facts)
         lines.append("")
         lines += [f"- {note}" for note in facts["notes"] if note not in self.findings]
         lines += [f"- left out: {file}: {reason}" for file, reason in _few(facts["left_out"])]
@@ -63,6 +54,18 @@ class Check:
         lines.append("")
         lines += [f"! {finding}" for finding in self.findings] or ["no findings: ready to train"]
         return "\n".join(lines)
+
+
+def _table(facts: dict[str, Any]) -> list[str]:
+    """A row a class with what is counted of it in each part; where that is not pictures, these and the empty ones of them below."""
+    counts, counted = facts["counts"], facts.get("counted", "pictures")
+    rows = [(name, [counts[part][name] for part in PARTS]) for name in facts["classes"]]
+    rows.append(("total" if counted == "pictures" else f"all {counted}", [sum(counts[part].values()) for part in PARTS]))
+    if counted != "pictures":
+        rows += [(label, [facts[key][part] for part in PARTS]) for key, label in (("pictures", "pictures"), ("empty", "  without any"))]
+    width = max(5, *(len(name) for name, _ in rows))
+    head = f"{'class':<{width}}" + "".join(f"{part:>12}" for part in (*PARTS, "total"))
+    return [head, *(f"{name:<{width}}" + "".join(f"{n:>12,}" for n in [*row, sum(row)]) for name, row in rows)]
 
 
 def check(data: str | Path, *, show_augment: bool = False, out: str | Path | None = None, quiet: bool = False, **settings: Any) -> Check:
@@ -83,27 +86,18 @@ def check(data: str | Path, *, show_augment: bool = False, out: str | Path | Non
 def augment_sheet(prepared: Prepared, number: int = 0) -> np.ndarray:
     """uint8 H×W×3: a training picture untouched, then fifteen times as training would change it, each time with other random numbers.
 
-    Where pictures are mixed, the partners are other training pictures, and what the result counts as stands under it.
+    Where pictures are mixed, the partners are other training pictures. What a result counts as stands under it where that has changed.
     """
     views, room = prepared.part("train"), prepared.room
     others = np.linspace(0, len(views), TIMES, endpoint=False).astype(int)[1:]
     # A picture's partner is the next one of its batch.
     batch = views.batch(np.stack([np.full(TIMES - 1, number), others], axis=1).reshape(-1))
-    changed = room.augment(batch, Draws(prepared.recipe.seed, 0, np.arange(len(batch))), 0.0)
-    images = torch.cat([batch.images[:1].float(), changed.images[::2].float()])
-    top = np.iinfo(views.images.dtype).max
-    pictures = [to_rgb8(image) for image in (images / top).clamp(0, 1).permute(0, 2, 3, 1).numpy()]
+    changed = room.show(room.augment(batch, Draws(prepared.recipe.seed, 0, np.arange(len(batch))), 0.0))[::2]
+    untouched, truth = room.show(views.batch(np.array([number])))[0]
+    pictures = [untouched, *(picture for picture, _ in changed)]
     longer = max(pictures[0].shape[:2])
     side = longer * max(1, round(SIDE / longer)) if longer <= 2 * SIDE else 2 * SIDE
-    return sheet(pictures, ["as it is", *_counts_as(changed, prepared.reading.classes)[::2]], COLUMNS, side)
-
-
-def _counts_as(batch: Batch, classes: Sequence[str]) -> list[str]:
-    """The classes and shares of each row where truths are shares, nothing where they are numbers of classes."""
-    if not batch.truths.is_floating_point():
-        return [""] * len(batch)
-    rows = ([(share, name) for share, name in zip(row, classes, strict=True) if share >= 0.005] for row in batch.truths.tolist())
-    return [", ".join(f"{name} {share:.0%}" for share, name in sorted(row, reverse=True)) for row in rows]
+    return sheet(pictures, ["as it is", *("" if title == truth else title for _, title in changed)], COLUMNS, side)
 
 
 def _strengths(settings: dict[str, Any]) -> str:
@@ -122,7 +116,7 @@ def _unused(path: Path) -> Path:
 def _findings(facts: dict[str, Any]) -> list[str]:
     findings = [reason for _, reason in facts["bad"]]
     if findings:
-        total = len(findings) + sum(sum(part.values()) for part in facts["counts"].values())
+        total = len(findings) + sum(pictures_of(facts, *PARTS))
         share = len(findings) / total
         skip = "--skip-bad leaves them out" if share <= batches.BAD_ALLOWED else "too many to be skipped (1 % at most)"
         findings.append(f"{len(findings)} of {total:,} pictures cannot be read ({share:.1%}): {skip}")
@@ -131,7 +125,8 @@ def _findings(facts: dict[str, Any]) -> list[str]:
     least, most = min(train, key=train.__getitem__), max(train, key=train.__getitem__)
     if train[least] * 10 < train[most]:
         findings.append(
-            f"imbalance: {most} has {train[most]:,} training pictures, {least} only {train[least]:,}; look at balanced accuracy"
+            f"imbalance: {most} has {train[most]:,} training {facts.get('counted', 'pictures')}, {least} only {train[least]:,}; look at "
+            + ("each class by itself" if "counted" in facts else "balanced accuracy")
         )
     return findings
 

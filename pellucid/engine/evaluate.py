@@ -98,7 +98,7 @@ def evaluate(
     shown = [(plain[0], views), *((member, _views(member, views.samples, say)) for member in missing)]
     first, *rest = _in_turn(shown, where)
     said = rest if len(rest) == len(asked) else [first, *rest]
-    answers = test_time.mean([each.answers for each in said])
+    answers = test_time.mean(room, [each.answers for each in said])
     evidence = test_time.scored(room, views, answers, spending).result()
     if not rest:
         return Evaluation(part, len(views), evidence, notes)

@@ -20,7 +20,7 @@ from .evaluate import SCORING, outputs
 from .prepare import Prepared
 from .recipe import Recipe
 from .say import Say
-from .transfer import leaves, stages_of_features
+from .transfer import leaves, stages_of_features, trunk
 
 # Another number when the same weights and pictures give other features, or these stand otherwise in the file.
 FORMAT = 1
@@ -74,7 +74,8 @@ def fixed(recipe: Recipe, network: nn.Module, input_shape: tuple[int, ...]) -> b
 
     All before it must be frozen, and no picture changed at random.
     """
-    if recipe.freeze != "all" or not recipe.cache or recipe.augment != "none":
+    # Of a detector only the backbone is frozen: its neck reads several maps, and learns.
+    if recipe.freeze != "all" or not recipe.cache or recipe.augment != "none" or trunk(network)[1] is not network:
         return False
     shadow = shadow_of(network)
     with torch.device("meta"):

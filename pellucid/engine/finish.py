@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..core import words
 from ..core.files import write_json, write_text
 from ..core.types import Prediction
 from ..tasks.task import Metric, Task
@@ -18,7 +19,7 @@ from .evaluate import SCORING, outputs, predictions
 from .loop import average
 from .prepare import PARTS, Prepared
 from .say import Say
-from .test_time import gain, scored
+from .test_time import scored
 
 
 def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, reading: float, say: Say) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
     validation, test = prepared.part("validation"), prepared.part("test")
     machine.place(network, where, machine.memory_format(SCORING))
     seen = outputs(room, network, validation, SCORING, where)
-    room = room.finish(seen, validation.truths)
+    room = room.finish(seen, validation.truths, predictions(room, seen, validation))
     answers = {"validation": predictions(room, seen, validation)}
     answers["test"] = predictions(room, outputs(room, network, test, SCORING, where), test)
     evaluation = time.perf_counter() - started
@@ -86,7 +87,8 @@ def _without_average(
     state.network.load_state_dict(state.plain)
     theirs = predictions(room, outputs(room, state.network, test, SCORING, where), test)
     state.network.load_state_dict(state.best)
-    return {"ema": gain(room, test, ours, theirs) | {"seconds": _cost_of_average(state, prepared.recipe.ema)}}
+    gained = scored(room, test, ours).gain(scored(room, test, theirs))
+    return {"ema": gained | {"seconds": _cost_of_average(state, prepared.recipe.ema or 0.0)}}
 
 
 def _cost_of_average(state: State, decay: float, times: int = 20) -> float:
@@ -99,8 +101,8 @@ def _cost_of_average(state: State, decay: float, times: int = 20) -> float:
 
 def _gained(ema: dict[str, Any]) -> str:
     points = {key: 100 * ema["gain"][key] for key in ("value", "low", "high")}
-    interval = f"({points['low']:+.2f} to {points['high']:+.2f})"
-    return f"averaging the weights gained {points['value']:+.2f} points {interval} of test accuracy and cost {ema['seconds']:.1f} s"
+    said = f"{points['value']:+.2f} points ({points['low']:+.2f} to {points['high']:+.2f}) of test {words.named(ema['score'])}"
+    return f"averaging the weights gained {said} and cost {ema['seconds']:.1f} s"
 
 
 def _baselines(prepared: Prepared, ours: Metric, say: Say) -> tuple[dict[str, Any], dict[str, Any] | None]:

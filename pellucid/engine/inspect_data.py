@@ -53,13 +53,13 @@ def gathered(data: str | Path, model: str | None, shape: tuple[int, ...] | None,
     if shape is not None and len(shape) != 3:
         raise UsageError(f"input: pictures have channels x height x width, not {len(shape)} sides; leave out --input or --data")
     wanted = recipe.make(model=model, size=shape[1:] if shape else None)
-    task = room_of(wanted)
+    task = room_of(wanted, data)
     reading = task.read(data)
     heads, unread = batches.headers(reading.samples, say)
     found = tuple(head for head in heads if head is not None)
     if not found:
         raise DataError(f"{data}: none of the {len(heads)} pictures can be read: {unread[0][1]}")
-    reading = without(reading, {source for source, _ in unread})
+    reading = without(reading, {source for source, _ in unread}, task)
     wanted = wanted.completed(task.propose(wanted.settings(), reading, found))
     room = task.open(wanted.settings(), reading, found)
     if shape is not None and shape[0] != room.input[0]:
@@ -124,7 +124,8 @@ def trial(anatomy: Anatomy, found: Found, build: Callable[[], nn.Module], where:
     A step of a large network is tried with fewer pictures, in two sizes, and what a picture and what a step costs follow from them.
     """
     wanted = found.recipe.batch or 32
-    count = len(split_of(found.reading, np.arange(len(found.reading.samples)), replace(found.recipe, split_seed=found.recipe.seed)).train)
+    settled = replace(found.recipe, split_seed=found.recipe.seed)
+    count = len(split_of(found.reading, np.arange(len(found.reading.samples)), settled, type(found.room)).train)
     settled = _settled(found.recipe, anatomy, where)
     try:
         with torch.random.fork_rng(devices=[]):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from ..anatomy import Anatomy, table
 from ..anatomy.drawing import draw
+from ..core import words
 from ..core.errors import UsageError
 from ..core.files import write_text
-from . import report_words as words
 
 
 def write(path: Path, anatomy: Anatomy, name: str) -> Path:

@@ -61,12 +61,12 @@ def steps(room: Task, views: Views, recipe: Recipe, state: State, where: torch.d
                 losses = _backward(room, state, batch, turn, draws, recipe, share=len(mine) / len(chosen))
                 _refuse_non_finite(losses, number, epoch, lr)
                 processes.sum_gradients(parameters)
-                norm = _update(state.optimizers[turn], parameters, lr, recipe.clip)
+                norm = _update(state.optimizers[turn], parameters, lr, recipe.clip or 0.0)
                 for key, value in {**losses, "grad_norm": norm}.items():
                     state.totals[key] = state.totals.get(key, 0.0) + value * len(chosen)
                 if turn == len(turns) - 1:
                     state.position += 1
-                    average(state, recipe.ema, number)
+                    average(state, recipe.ema or 0.0, number)
                 yield Step(number, epoch, turn, losses, norm, lr, last=state.position == len(order))
         state.epoch, state.position, state.totals = epoch + 1, 0, {}
 

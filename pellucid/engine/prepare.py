@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..core.errors import DataError, UsageError, did_you_mean
 from ..core.formats import Reading
-from ..core.formats.reading import check_classes
 from ..core.images import Header
 from ..core.splits import Splits, duplicates, fold, split, thinned
 from ..models.weights import Preprocessing
@@ -26,7 +24,7 @@ from .recipe import Recipe, parse_fold
 from .say import Say
 
 PARTS = ("train", "validation", "test")
-SETTLED_BY_DATA = ("size", "weights", "split_seed", "fold", "train_pictures", "skip_bad")
+SETTLED_BY_DATA = ("size", "weights", "split", "split_seed", "fold", "train_pictures", "skip_bad")
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,9 @@ def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False, g
     any_bad: go on without the pictures that cannot be read, however many, and only list them. given: what weights to begin with expect
     of a picture, instead of what is measured.
     """
-    task = room_of(recipe)
+    task = room_of(recipe, data)
+    if recipe.task is None and task is not _last():
+        say.line(f"task: {task.name}, as its files show; --task overrides that")
     reading = task.read(data)
     heads, unread = batches.headers(reading.samples, say)
     if not any_bad:
@@ -81,7 +81,7 @@ def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False, g
     found = [head for head in heads if head is not None]
     if not found:
         raise DataError(f"{data}: none of the {len(heads)} pictures can be read: {unread[0][1]}")
-    reading = without(reading, {source for source, _ in unread})
+    reading = without(reading, {source for source, _ in unread}, task)
     recipe = recipe.completed(task.propose(recipe.settings(), reading, found)).completed({"task": task.name})
     room = pretrained.expecting(task.open(recipe.settings(), reading, found), given)
     room.build()  # an unknown model, or one that does not fit these pictures, is refused before the long part
@@ -90,64 +90,94 @@ def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False, g
         batches.refuse(unread + undecoded, len(heads), recipe.skip_bad)
     lost = {source for source, _ in undecoded}
     found = [head for head, sample in zip(found, reading.samples, strict=True) if sample.source not in lost]
-    reading = without(reading, lost)
+    reading = without(reading, lost, task)
     copies = duplicates(marks)
     recipe = recipe.completed({"split_seed": recipe.seed})
-    splits = split_of(reading, copies, recipe)
+    splits = split_of(reading, copies, recipe, task)
     room = pretrained.expecting(_measured(room, views.part(splits.train)), given)
     hashes = tuple(mark.exact.hex() for mark in marks)
-    facts = describe(data, reading, found, splits, unread + undecoded, copies, hashes) | pretrained.kept(given)
+    facts = describe(data, task, reading, found, splits, unread + undecoded, copies, hashes) | pretrained.kept(given)
     return Prepared(reading, tuple(found), recipe, room, views, splits, facts, hashes, given)
 
 
-def room_of(recipe: Recipe) -> type[Task]:
-    """Raises UsageError for an unknown task."""
-    name = recipe.task or "classification"
+def room_of(recipe: Recipe, data: str | Path) -> type[Task]:
+    """The task that the recipe names, else the first one that recognises the data. Raises UsageError for an unknown task."""
+    name = recipe.task
+    if name is None:
+        return next((task for task in TASKS.values() if task.recognises(data)), _last())
     if name not in TASKS:
         raise UsageError(f'task: unknown "{name}"; {did_you_mean(name, TASKS)}')
     return TASKS[name]
 
 
-def without(reading: Reading, sources: set[str]) -> Reading:
-    """The reading without some of its samples. Raises DataError when that leaves a class without any."""
+def with_weights(recipe: Recipe, data: str | Path) -> tuple[Recipe, Preprocessing | None]:
+    """`pretrained.chosen` for the task of this data."""
+    return pretrained.chosen(recipe, room_of(recipe, data).name)
+
+
+def _last() -> type[Task]:
+    """Takes whatever no other one recognises."""
+    return list(TASKS.values())[-1]
+
+
+def without(reading: Reading, sources: set[str], task: type[Task]) -> Reading:
+    """The reading without some of its samples. Raises DataError when nothing can be learnt from what is left."""
     if not sources:
         return reading
     kept = np.array([sample.source not in sources for sample in reading.samples])
     number = np.cumsum(kept) - 1
     given = {part: number[indices[kept[indices]]] for part, indices in reading.given.items()}
     samples = tuple(sample for sample, keep in zip(reading.samples, kept, strict=True) if keep)
-    where, truths = reading.root or reading.name, np.array([sample.truth for sample in samples], np.int64)
-    for name, count in _per_class(truths, reading.classes).items():
-        if not count:
-            raise DataError(f"{where}: no picture of the class {name} can be read; mend its pictures or remove the class")
-    check_classes(where, reading.classes, truths, given)
-    return replace(reading, samples=samples, given=given)
+    kept_reading = replace(reading, samples=samples, given=given)
+    task.refuse(kept_reading)
+    return kept_reading
 
 
-def split_of(reading: Reading, copies: np.ndarray, recipe: Recipe) -> Splits:
+def split_of(reading: Reading, copies: np.ndarray, recipe: Recipe, task: type[Task]) -> Splits:
+    """Raises UsageError for settings of the split that do not fit the data's own parts, DataError for strata that are too small."""
     samples, seed = reading.samples, recipe.split_seed
     assert seed is not None
-    truths = np.array([sample.truth for sample in samples])
+    strata, names = task.strata(reading)
     groups = [sample.group for sample in samples]
+    given, notes = _own_parts(reading, recipe)
     if recipe.fold is not None:
-        splits = fold(truths, groups, copies, *parse_fold(recipe.fold), seed, classes=reading.classes)
+        splits = fold(strata, groups, copies, *parse_fold(recipe.fold), seed, classes=names)
     else:
         sources = [sample.source for sample in samples]
-        splits = split(truths, groups, copies, reading.given, seed, classes=reading.classes, sources=sources)
+        splits = split(strata, groups, copies, given, seed, classes=names, sources=sources)
+        splits = replace(splits, notes=[*notes, *splits.notes])
     if recipe.train_pictures is not None:
-        few = thinned(splits.train, truths, recipe.train_pictures, seed)
+        few = thinned(splits.train, strata, recipe.train_pictures, seed)
         notes = [*splits.notes, f"train_pictures: trained on {len(few):,} of the {len(splits.train):,} training pictures"]
         splits = replace(splits, train=few, notes=notes)
     return splits
 
 
+def _own_parts(reading: Reading, recipe: Recipe) -> tuple[Mapping[str, np.ndarray], list[str]]:
+    """The data's own parts under the names that the recipe gives them, and what is to be said of that."""
+    given = reading.given
+    if recipe.split == "own":
+        return given, []
+    where = reading.root or reading.name
+    if recipe.fold is not None:
+        raise UsageError(
+            "split: val_as_test keeps a part of the data as its test, and fold tests on every picture once; leave out one of the two"
+        )
+    if "validation" not in given or "test" in given:
+        has = ", ".join(given) or "no parts of its own"
+        raise UsageError(f"split: val_as_test is for data with validation and without test, and {where} has {has}; leave out split")
+    own = {"train": given["train"], "test": given["validation"]}
+    return own, ["the data's own validation part is the test part here, as split says"]
+
+
 def _measured(room: Task, train: Views) -> Task:
-    images, owners = train.pixels()
-    return room.measured(images, train.truths[torch.from_numpy(owners)])
+    rows, owners = train.fitting()
+    return room.measured(train.images[rows], train.truths_at(owners), [train.placements[row] for row in rows])
 
 
 def describe(
     data: str | Path,
+    task: type[Task],
     reading: Reading,
     heads: Sequence[Header],
     splits: Splits,
@@ -157,7 +187,6 @@ def describe(
 ) -> dict[str, Any]:
     """What `data.json` holds and `pellucid check` says."""
     sides = np.array([(head.height, head.width) for head in heads])
-    truths = np.array([sample.truth for sample in reading.samples])
     whole = hashlib.blake2b(digest_size=16)
     for sample, mark in zip(reading.samples, hashes, strict=True):
         whole.update(f"{sample.source}\0{sample.truth}\0{mark}\n".encode())
@@ -166,7 +195,7 @@ def describe(
         "format": reading.format,
         "why": reading.why,
         "classes": list(reading.classes),
-        "counts": {part: _per_class(truths[getattr(splits, part)], reading.classes) for part in PARTS},
+        **_counted(task, reading, splits),
         "sizes": {"smallest": sides.min(0).tolist(), "largest": sides.max(0).tolist(), "median": np.median(sides, axis=0).tolist()},
         "channels": dict(sorted(Counter(str(head.channels) for head in heads).items())),
         "bits": dict(sorted(Counter(str(head.bits) for head in heads).items())),
@@ -178,5 +207,17 @@ def describe(
     }
 
 
-def _per_class(truths: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
-    return dict(zip(classes, np.bincount(truths, minlength=len(classes)).tolist(), strict=True))
+def pictures_of(facts: Mapping[str, Any], *parts: str) -> list[int]:
+    """How many pictures are in these parts, by what `describe` said; classes count pictures where nothing else is said."""
+    return [facts["pictures"][part] if "pictures" in facts else sum(facts["counts"][part].values()) for part in parts]
+
+
+def _counted(task: type[Task], reading: Reading, splits: Splits) -> dict[str, Any]:
+    """counts: of each class in each part; where they count something else than pictures also how many pictures there are, and how many
+    of them without any of it."""
+    parts = {part: [reading.samples[i] for i in getattr(splits, part)] for part in PARTS}
+    found: dict[str, Any] = {"counts": {part: task.counts(samples, reading.classes) for part, samples in parts.items()}}
+    if task.counted == "pictures":
+        return found
+    empty = {part: sum(not any(task.counts([s], reading.classes).values()) for s in samples) for part, samples in parts.items()}
+    return found | {"counted": task.counted, "pictures": {part: len(samples) for part, samples in parts.items()}, "empty": empty}

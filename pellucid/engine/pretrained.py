@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .. import models
 from ..core.errors import ModelError, UsageError, did_you_mean
 from ..models import weights as published
 from ..models.initialise import weighted
@@ -20,10 +22,12 @@ from . import processes, runs
 from .batches import Views
 from .recipe import Recipe
 from .say import Say
-from .transfer import Norm, norms_kept
+from .transfer import Norm, norms_kept, trunk
 
 Room = TypeVar("Room", bound=Task)
 
+# The task that published weights are of.
+PUBLISHED = "classification"
 # Fewer than from scratch: most of what is to be learnt is there.
 EPOCHS = 10
 # Pictures from which the statistics of folded norms are measured: the deepest map of a 224×224 picture still has 49 places.
@@ -45,7 +49,7 @@ def published_model(name: str, say: Say) -> tuple[Task, nn.Module, dict[str, Any
         say.line(f"{name}: answers are numbers of classes, because {published.IMAGENET_FILE} lies neither in the mirror nor in the cache")
         classes = tuple(map(str, range(1000)))
     about = asdict(entry.preprocessing) | {"classes": classes, "channels": len(entry.preprocessing.mean), "model": entry.model}
-    room = TASKS["classification"].from_json(about)
+    room = TASKS[PUBLISHED].from_json(about)
     network = room.build()
     published.fill(network, stored, name)
     return room, network.eval(), {"name": name, "licence": entry.licence}
@@ -59,8 +63,9 @@ def _licence(name: str) -> str:
 # --- as a beginning ---------------------------------------------------------------------------------------------------------------
 
 
-def chosen(recipe: Recipe) -> tuple[Recipe, Preprocessing | None]:
-    """The recipe with the model, size and epochs that its weights suggest, and their preprocessing where they say it.
+def chosen(recipe: Recipe, task: str) -> tuple[Recipe, Preprocessing | None]:
+    """The recipe with the model that its weights are of, and their preprocessing where they say it; weights of the very same task also
+    suggest size and epochs.
 
     Gets published weights, so that what is wrong with them is told first. Raises UsageError for weights that are not there or of another
     model, and what `models.weights.get` raises.
@@ -73,28 +78,33 @@ def chosen(recipe: Recipe) -> tuple[Recipe, Preprocessing | None]:
             raise UsageError(f"weights {entry.name} are of {entry.model}, not of {recipe.model}; leave out the model")
         # One process fetches; the others find it in the cache.
         processes.same(str(published.get(entry.name)) if processes.rank() == 0 else None)
-        return recipe.completed({"model": entry.model, "size": entry.preprocessing.size, "epochs": EPOCHS}), entry.preprocessing
+        return recipe.completed({"model": entry.model} | _suggested(entry.preprocessing, task == PUBLISHED)), entry.preprocessing
     path = Path(recipe.weights)
     if path.is_dir():  # a run
         path = path / "model" / "weights.safetensors"
     if not path.is_file():
         raise UsageError(f"weights: no such file and no published weights: {path}; {did_you_mean(str(path), CATALOGUE)}")
-    model, given = _own_model(path)
+    model, given, taught = _own_model(path)
     if model is None and recipe.model is None:
         raise UsageError(f"{path}: does not say which network it is of; name it with --model")
     published.read(path)  # what is wrong with it is told before anything is read or written
     recipe = replace(recipe, weights=str(path.absolute()))
-    return recipe.completed({"model": model, "size": given and given.size, "epochs": EPOCHS}), given
+    return recipe.completed({"model": model} | _suggested(given, taught in (None, task))), given
 
 
-def _own_model(path: Path) -> tuple[str | None, Preprocessing | None]:
-    """Model and preprocessing of weights that Pellucid saved: they stand in the `model.json` beside them."""
+def _suggested(given: Preprocessing | None, same: bool) -> dict[str, Any]:
+    """Another task has its own size, and much that it has to learn from nothing."""
+    return {"size": given and given.size, "epochs": EPOCHS} if same else {}
+
+
+def _own_model(path: Path) -> tuple[str | None, Preprocessing | None, str | None]:
+    """Model, preprocessing and task of weights that Pellucid saved: they stand in the `model.json` beside them."""
     about = _beside(path)
     if about is None:
-        return None, None
+        return None, None, None
     room = about.get("room")
     given = stored(room or {}, path.parent / "model.json")
-    return str(room["model"]) if room and "model" in room else None, given
+    return str(room["model"]) if room and "model" in room else None, given, about.get("task")
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
@@ -132,7 +142,8 @@ def expecting(room: Room, given: Preprocessing | None) -> Room:
 
 
 def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: torch.device, say: Say) -> None:
-    """Puts the recipe's weights into the network, all but a last layer for other classes; unfolds folded norms that are to learn."""
+    """Puts the recipe's weights into the network, all but a last layer for other classes, or into a detector's backbone; unfolds folded
+    norms that are to learn."""
     assert recipe.weights is not None
     name = recipe.weights
     if name in CATALOGUE:
@@ -142,20 +153,60 @@ def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: t
         weights = published.read(Path(name))
         if (licence := credit(recipe).get("licence_of_weights")) is not None:
             say.line(f"{name}: trained from weights of others, licence {licence}")
-    last = _last_layer(network)
-    own = {key: value.clone() for key, value in network.state_dict().items() if key.startswith(last)}
-    fresh = published.fill(network, weights, name, other_classes=True)
-    if not fresh and _classes(recipe) not in (None, getattr(room, "classes", None)):
-        # As many classes, but others: what the last layer knows is wrong here.
-        network.load_state_dict(own, strict=False)
-        fresh = list(own)
-    said = f"; the last layer starts fresh ({', '.join(fresh)})" if fresh else ""
-    say.line(f"{name}: {len(weights) - len(fresh)} tensors taken over{said}")
+    prefix, own = trunk(network)
+    if prefix and not any(key.startswith(prefix) for key in weights):
+        taken = _fill_backbone(own, weights, name, room, recipe)
+        say.line(f"{name}: {taken} of {len(weights)} tensors taken over into the backbone; the rest of the network starts fresh")
+    else:
+        fresh = _fill(network, weights, name, room, recipe)
+        said = f"; the last layer starts fresh ({', '.join(fresh)})" if fresh else ""
+        say.line(f"{name}: {len(weights) - len(fresh)} tensors taken over{said}")
     if folded(network) and norms_kept(recipe):
         say.line(f"{name}: batch norms were folded into the layers before them; kept as they are (--norms learned unfolds them)")
     elif folded(network):
         count = unfold(network, room, views, where)
         say.line(f"{name}: batch norms were folded into the layers before them; unfolded by the statistics of {count} training pictures")
+
+
+def _fill(network: nn.Module, weights: Mapping[str, Tensor], name: str, room: Task, recipe: Recipe) -> list[str]:
+    """The keys that start fresh: those of a layer for other classes."""
+    own = {key: network.state_dict()[key].clone() for key in _of_classes(network, room)}
+    fresh = published.fill(network, weights, name, other_classes=True)
+    if not fresh and _classes(recipe) not in (None, getattr(room, "classes", None)):
+        # As many classes, but others: what the last layer knows is wrong here.
+        network.load_state_dict(own, strict=False)
+        fresh = list(own)
+    return fresh
+
+
+def _fill_backbone(backbone: nn.Module, weights: Mapping[str, Tensor], name: str, room: Task, recipe: Recipe) -> int:
+    """How many tensors were taken over. What the file has beyond them must be of the same network: its classifier, which finds nothing."""
+    own = backbone.state_dict()
+    shared = {key: value for key, value in weights.items() if key in own}
+    strange = [key for key in weights if key not in own and key not in _whole(recipe, room).state_dict()]
+    if strange:
+        raise ModelError(f"{name}: these weights are not of {recipe.model} ({strange[0]}); name the network they are of with --model")
+    published.fill(backbone, shared, name)
+    return len(shared)
+
+
+def _whole(recipe: Recipe, room: Task) -> nn.Module:
+    """The network whose first part the backbone is, without numbers."""
+    channels, *size = room.input
+    assert recipe.model is not None
+    classes = models.classes_of(recipe.model) if models.is_notation(recipe.model) else 1000
+    with torch.device("meta"):
+        return models.create(recipe.model, classes, channels, tuple(size))
+
+
+def _of_classes(network: nn.Module, room: Task) -> list[str]:
+    """The keys of the layers that tell the classes apart: of a detector those that another class would make larger."""
+    if trunk(network)[0] and is_dataclass(room):
+        with torch.random.fork_rng(devices=[]):
+            other = replace(room, classes=(*getattr(room, "classes", ()), "")).build().state_dict()
+        return [key for key, value in network.state_dict().items() if value.shape != other[key].shape]
+    last = _last_layer(network)
+    return [key for key in network.state_dict() if key.startswith(last)]
 
 
 def _last_layer(network: nn.Module) -> str:
@@ -193,7 +244,8 @@ def credited(folder: Path) -> dict[str, Any]:
 
 
 def norms(network: nn.Module) -> list[Norm]:
-    return [layer for layer in network.modules() if isinstance(layer, Norm)]
+    """Of the trunk: those that weights of others may have been folded into."""
+    return [layer for layer in trunk(network)[1].modules() if isinstance(layer, Norm)]
 
 
 def folded(network: nn.Module) -> bool:

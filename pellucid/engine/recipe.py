@@ -53,13 +53,13 @@ class Recipe:
     weight_decay: float | None = _setting(None, "On weights only, never on biases or normalisation scales.", 0)
     schedule: str = _setting("onecycle", "How the learning rate moves over the run.", choices=SCHEDULES)
     warmup: float = _setting(0.0, "Epochs of linear rise to the learning rate (onecycle has its own).", 0)
-    clip: float = _setting(0.0, "Largest norm of the gradient; 0 leaves it alone.", 0)
+    clip: float | None = _setting(None, "Largest norm of the gradient; 0 leaves it alone.", 0)
     lr_low: float | None = _setting(
         None, "Lowest rate of the cyclic schedules (a tenth of the learning rate) and start of ramp (a millionth).", 1e-12
     )
     cycle: float | None = _setting(None, "Epochs of one cycle of the cyclic schedules and of the first one of restarts.", 0.01)
-    ema: float = _setting(
-        0.0, "Decay a step of a moving average of the weights, which is scored and kept; 0 keeps the weights.", 0, 0.99999
+    ema: float | None = _setting(
+        None, "Decay a step of a moving average of the weights, which is scored and kept; 0 keeps the weights.", 0, 0.99999
     )
     loss: str | None = _setting(None, "What learning makes small.", choices=LOSSES)
     focal_gamma: float = _setting(2.0, "How much the focal loss leaves easy pictures aside.", 0, 10)
@@ -91,7 +91,7 @@ class Recipe:
         None, 'Stages of the network, counted from the picture, that stay as they are: "2", or "all" but the head.'
     )
     norms: str | None = _setting(None, "Statistics of batch norms; kept where weights are given, else learned.", choices=NORMS)
-    stage_lr: float = _setting(1.0, "Rate of each stage as a share of that of the stage after it.", 0.001, 1)
+    stage_lr: float | None = _setting(None, "Rate of each stage as a share of that of the stage after it.", 0.001, 1)
     cache: bool = _setting(True, "Compute the features of a wholly frozen network once.")
     train_pictures: int | None = _setting(None, "Train on so many of the training pictures, each class in its proportion.", 2)
     split: str = _setting(

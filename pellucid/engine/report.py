@@ -10,19 +10,20 @@ import csv
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..core import plots
+from ..core import plots, words
 from ..core.errors import ModelError
 from ..core.files import write_text
-from . import report_words as words
+from ..tasks import TASKS
+from ..tasks.page import EVIDENCE, Figure, Section, Table
+from . import report_words as course
 
 Row = dict[str, Any]
-Figure = tuple[str, str]  # SVG, and a sentence
+
+LOSSES = ("loss", "total")  # what is no share
 
 
 def write(run: Path) -> Path:
@@ -37,9 +38,13 @@ def write(run: Path) -> Path:
     if not run.is_dir():
         raise ModelError(f"{run}: is not a run folder; name a folder that `pellucid train` has written")
     found = read(run)
-    drawn = figures(found)
-    for name, (svg, _) in drawn.items():
-        write_text(run / "plots" / f"{name}.svg", svg)
+    summary = found["summary"] or {}
+    task = TASKS.get(summary.get("task") or (found["settings"] or {}).get("task", ""), list(TASKS.values())[-1])
+    particular, learnt = task.sections(found), training(found["metrics"] or [], summary.get("best_epoch"))
+    for section in (*particular, *learnt):
+        for part in section.parts:
+            if isinstance(part, Figure):
+                write_text(run / "plots" / f"{part.name}.svg", part.svg)
     jinja = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -47,12 +52,16 @@ def write(run: Path) -> Path:
         lstrip_blocks=True,
     )
     jinja.filters |= {"percent": words.percent, "range": words.interval, "count": words.count, "clock": words.clock, "by": words.by}
+    jinja.tests |= {"figure": lambda part: isinstance(part, Figure), "table": lambda part: isinstance(part, Table)}
     page = jinja.get_template("report.html.j2").render(
         found,
         words=words,
-        figures={name: (Markup(svg), sentence) for name, (svg, sentence) in drawn.items()},
-        ladder=ladder(found["summary"]) if found["summary"] else None,
-        name=(found["summary"] or {}).get("name", run.name),
+        markup=Markup,
+        worst=task.worst,
+        headline=task.headline(summary) if summary.get("test") else None,
+        before=[*(section for section in particular if section.title == EVIDENCE), *learnt],
+        after=[section for section in particular if section.title != EVIDENCE],
+        name=summary.get("name", run.name),
     )
     write_text(run / "report.html", page)
     return run / "report.html"
@@ -105,56 +114,38 @@ def _numbers(rows: Sequence[Row], column: str) -> list[float]:
     return values
 
 
-def figures(found: Mapping[str, Any]) -> dict[str, Figure]:
-    """name → (SVG, what it shows, in a sentence made from the same numbers)."""
-    made: dict[str, Figure] = {}
-    summary, rows = found["summary"], found["metrics"]
-    if rows:
-        made |= _training(rows, (summary or {}).get("best_epoch"))
-    test = (summary or {}).get("test") or {}
-    if test.get("confusion"):
-        classes = list(test["per_class"])
-        made["confusion"] = plots.confusion(test["confusion"], classes), words.confusions(test["confusion"], classes)
-    if found["predictions"]:
-        confidence = np.array(_numbers(found["predictions"], "confidence"))
-        correct = np.array(_numbers(found["predictions"], "correct")) > 0
-        known = np.isfinite(confidence)
-        if known.any():
-            sentence = words.calibration(confidence[known], correct[known], test.get("ece"))
-            made["reliability"] = plots.reliability(confidence[known], correct[known]), sentence
-    return made
-
-
-def _training(rows: Sequence[Row], best: int | None) -> dict[str, Figure]:
+def training(rows: Sequence[Row], best: int | None) -> list[Section]:
+    """The course of the training: a figure for each measure that training and validation both have, and for the scores of validation
+    where training has none."""
     epochs = _numbers(rows, "epoch")
+    parts = [_course(name, epochs, _lines(rows, name), best) for name in _measures(rows)]
+    return [Section("Training", parts, pair=True)] if parts else []
+
+
+def _measures(rows: Sequence[Row]) -> list[str]:
+    columns = [column for column in (rows[0] if rows else {}) if any(map(math.isfinite, _numbers(rows, column)))]
+    trained, validated = ([c.removeprefix(part) for c in columns if c.startswith(part)] for part in ("train_", "validation_"))
+    both = [name for name in trained if name in validated]
+    if "loss" not in both and "total" in trained:
+        both.insert(0, "total")
+    if any(name not in LOSSES for name in both):
+        return both
+    return both + [name for name in validated if name not in (*both, "score")]
+
+
+def _lines(rows: Sequence[Row], name: str) -> dict[str, list[float]]:
+    return {part: _numbers(rows, f"{column}_{name}") for part, column in (("training", "train"), ("validation", "validation"))}
+
+
+def _course(name: str, epochs: list[float], lines: dict[str, list[float]], best: int | None) -> Figure:
+    title = "Training loss" if name == "total" else words.named(name, title=True)
+    if name == "loss":
+        sentence = course.of_loss(epochs, lines["training"], lines["validation"])
+    elif name == "total":
+        sentence = course.of_total(epochs, lines["training"])
+    else:
+        sentence = course.of_score(words.named(name), epochs, lines["training"], lines["validation"], best)
+    shown = {part: values for part, values in lines.items() if any(map(math.isfinite, values))}
     mark = (float(best), f"best, epoch {best}") if best else None
-    made: dict[str, Figure] = {}
-    loss = {"training": _numbers(rows, "train_loss"), "validation": _numbers(rows, "validation_loss")}
-    if _any(loss):
-        made["loss"] = plots.curves(loss, "Loss", epochs, mark=mark), words.loss_curves(epochs, *loss.values())
-    accuracy = {"training": _numbers(rows, "train_accuracy"), "validation": _numbers(rows, "validation_accuracy")}
-    if _any(accuracy):
-        sentence = words.accuracy_curves(epochs, accuracy["training"], accuracy["validation"], best)
-        made["accuracy"] = plots.curves(accuracy, "Accuracy", epochs, percent=True, mark=mark), sentence
-    return made
-
-
-def _any(lines: Mapping[str, Sequence[float]]) -> bool:
-    return any(math.isfinite(v) for values in lines.values() for v in values)
-
-
-def ladder(summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The network and the baselines on one scale, best first. `low` and `high` are the ends of the scale; it starts above 0 when
-    every method but the majority class does."""
-    model = summary.get("model") or ""
-    ours = model if 0 < len(model) <= 24 else "this network"  # a network in the notation is too long for a label
-    methods = [(ours, True, summary.get("test") or {})]
-    methods += [(name, False, found.get("test") or {}) for name, found in (summary.get("baselines") or {}).items()]
-    methods = [method for method in methods if method[2].get("accuracy", {}).get("value") is not None]
-    if not methods:
-        return None
-    methods.sort(key=lambda method: -method[2]["accuracy"]["value"])
-    shown = [test["accuracy"]["low"] for name, _, test in methods if name != "majority class"]
-    marks = plots.ticks(min(shown, default=0.0), 1.0, 4)
-    entries = [{"name": name, "ours": mine, "test": test} for name, mine, test in methods]
-    return {"entries": entries, "low": max(0.0, marks[0]), "high": 1.0, "marks": [m for m in marks if 0 <= m <= 1]}
+    svg = plots.curves(shown, title, epochs, percent=name not in LOSSES, mark=mark)
+    return Figure(name, svg, sentence)

@@ -41,6 +41,7 @@ def settled(prepared: Prepared, network: nn.Module, where: torch.device) -> Reci
     if recipe.freeze == "all":  # features that are computed once are exact, and without the cache they are to be the same
         recipe = recipe.completed({"precision": "float32"})
     recipe = recipe.completed(machine.propose(where, network, macs))
+    recipe = recipe.completed({"clip": 0.0, "ema": 0.0, "stage_lr": 1.0})
     recipe = recipe.completed({"norms": "kept" if transfer.norms_kept(recipe) else "learned"})
     recipe = recipe.completed({"lr": _default_lr(recipe, network), "weight_decay": 0.05 if recipe.optimizer == "adamw" else 5e-4})
     if recipe.threads is None:

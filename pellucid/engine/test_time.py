@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,6 @@ import numpy as np
 from torch import nn
 
 from ..core.errors import ModelError, UsageError
-from ..core.evidence import mcnemar, paired_bootstrap, proportion
-from ..core.paired import paired_bootstrap_of
 from ..core.types import Prediction
 from ..tasks.task import Metric, Task
 from . import checkpoint
@@ -52,18 +50,9 @@ def members(models: Sequence[str | Path]) -> list[Member]:
     return loaded
 
 
-def mean(said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
-    """The mean of several models' probabilities for the same pictures; classes in the order of the first model."""
-    return [_mean(answers) for answers in zip(*said, strict=True)]
-
-
-def _mean(answers: Sequence[Prediction]) -> Prediction:
-    first = answers[0]
-    rows = []
-    for answer in answers:
-        assert answer.source == first.source and answer.probabilities is not None
-        rows.append(answer.probabilities[[answer.classes.index(name) for name in first.classes]])
-    return replace(first, probabilities=np.mean(rows, axis=0))
+def mean(room: Task, said: Sequence[Sequence[Prediction]]) -> list[Prediction]:
+    """What several models say of the same pictures, as one answer each; classes in the order of the first model, whose room this is."""
+    return [room.together(answers) for answers in zip(*said, strict=True)]
 
 
 def scored(room: Task, views: Views, answers: Sequence[Prediction], costs: np.ndarray | None = None) -> Metric:
@@ -72,41 +61,22 @@ def scored(room: Task, views: Views, answers: Sequence[Prediction], costs: np.nd
     return metric
 
 
-def gain(room: Task, views: Views, answers_with: Sequence[Prediction], answers_without: Sequence[Prediction]) -> dict[str, Any]:
-    """What one way of answering gains over another on the same pictures, ready for JSON.
-
-    views: the pictures. Returns the paired differences `gain` (of accuracy: "value", "low", "high", "interval") and `balanced_gain` (of
-    balanced accuracy: "mean", "low", "high", "p"); `mcnemar`, where `only_a` counts pictures that are right only with it;
-    `accuracy_with` and `accuracy_without`.
-    """
-    (truths, ours), (_, theirs) = (_right(scored(room, views, answers)) for answers in (answers_with, answers_without))
-    answered, answered_without = (np.where(right, truths, -1) for right in (ours, theirs))
-    return {
-        "gain": paired_bootstrap(ours, theirs),
-        "balanced_gain": paired_bootstrap_of("balanced_accuracy", truths, answered, answered_without),
-        "mcnemar": mcnemar(ours, theirs),
-        "accuracy_with": proportion(int(ours.sum()), len(ours)),
-        "accuracy_without": proportion(int(theirs.sum()), len(theirs)),
-    }
-
-
 def comparison(room: Task, views: Views, plain: Said, said: Sequence[Said], answers: Sequence[Prediction]) -> dict[str, Any]:
-    """`gain` of the answers, the mean of what the members said, over those of the plain model, and `cost`.
+    """The metric's `gain` of the answers, which the members gave together, over those of the plain model, and `cost`.
 
     For an ensemble also the gain over the best of its members (a hard rival: it is chosen on these very pictures) and over their mean.
     """
-    found: dict[str, Any] = gain(room, views, answers, plain.answers) | {"cost": _cost(len(views), plain, said)}
+    together = scored(room, views, answers)
+    found: dict[str, Any] = together.gain(scored(room, views, plain.answers)) | {"cost": _cost(len(views), plain, said)}
     if len(said) == 1:
         return found
-    right = [_right(scored(room, views, each.answers))[1] for each in said]
-    best = said[int(np.argmax([each.mean() for each in right]))]
-    together = _right(scored(room, views, answers))[1]
+    members = [scored(room, views, each.answers) for each in said]
+    best = int(np.argmax([member.quick()["score"] for member in members]))
+    score = found["score"]
     return found | {
-        "members": [
-            {"model": str(each.path), "accuracy": proportion(int(own.sum()), len(own))} for each, own in zip(said, right, strict=True)
-        ],
-        "over_best_member": {"model": str(best.path), **gain(room, views, answers, best.answers)},
-        "over_mean_of_members": paired_bootstrap(together, np.mean(right, axis=0)),
+        "members": [{"model": str(each.path), score: own.result()[score]} for each, own in zip(said, members, strict=True)],
+        "over_best_member": {"model": str(said[best].path), **together.gain(members[best])},
+        "over_mean_of_members": together.over_mean(members),
     }
 
 
@@ -120,10 +90,3 @@ def _cost(pictures: int, plain: Said, said: Sequence[Said]) -> dict[str, float]:
         "pictures_per_second": pictures / seconds,
         "pictures_per_second_as_it_is": pictures / plain.seconds,
     }
-
-
-def _right(metric: Metric) -> tuple[np.ndarray, np.ndarray]:
-    """The truths, numbered, and which answers are right, by source."""
-    rows = metric.rows()
-    _, truths = np.unique([row["truth"] for row in rows], return_inverse=True)
-    return truths, np.array([bool(row["correct"]) for row in rows])

@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from .. import anatomy
+from ..core import words
 from ..core.errors import INTERRUPTED, DataError, ModelError, PellucidError, UsageError
 from ..core.files import write_text
 from ..core.rng import Draws, generator
@@ -25,7 +26,7 @@ from . import recipe as recipes
 from .checkpoint import State
 from .epoch import close_epoch, epochs_without_gain
 from .loop import steps
-from .prepare import Prepared, prepare
+from .prepare import Prepared, prepare, with_weights
 from .recipe import Recipe
 from .say import Say, clock
 from .settle import built, fresh, settled
@@ -116,7 +117,7 @@ def _resuming(folder: Path) -> str:
 def _prepared(data: str | Path, recipe: Recipe, folder: Path | None, say: Say) -> Prepared:
     """The data, which for a resumed run must be what it was."""
     if folder is None:
-        recipe, given = pretrained.chosen(recipe)
+        recipe, given = with_weights(recipe, data)
         return prepare(data, recipe, say, given=given)
     before = runs.read_json(folder / "data.json")
     if not isinstance(before, dict) or "fingerprint" not in before:
@@ -175,15 +176,13 @@ def _command() -> list[str]:
 
 
 def _draw_batch(prepared: Prepared, folder: Path) -> None:
-    from ..core.draw import sheet, to_rgb8
+    from ..core.draw import sheet
 
     views = prepared.part("train")
     chosen = prepared.room.order(views.samples, 0, generator(prepared.recipe.seed, 0))[0][:32]
     batch = prepared.room.augment(views.batch(chosen), Draws(prepared.recipe.seed, 0, chosen), 0.0)
-    top = 2 ** (8 * views.images.itemsize) - 1
-    pictures = batch.images.clamp(0, top).permute(0, 2, 3, 1).numpy().astype(views.images.dtype)
-    titles = [prepared.reading.classes[views.samples[i].truth] for i in chosen]
-    runs.write_picture(folder / "samples" / "batch.png", sheet([to_rgb8(picture) for picture in pictures], titles, columns=8))
+    pictures, titles = zip(*prepared.room.show(batch), strict=True)
+    runs.write_picture(folder / "samples" / "batch.png", sheet(pictures, titles, columns=8))
 
 
 def _state(prepared: Prepared, network: nn.Module, where: torch.device, folder: Path, say: Say) -> State:
@@ -258,9 +257,11 @@ def _line(state: State, recipe: Recipe) -> str:
     row = state.history[-1]
     assert recipe.epochs is not None
     left = state.seconds / len(state.history) * (recipe.epochs - len(state.history))
-    scores = [f"{key.removeprefix('validation_')} {value:.2%}" for key, value in row.items() if key == "validation_accuracy"]
+    said = {key.removeprefix("validation_"): value for key, value in row.items() if key.startswith("validation_")}
+    shown = [f"validation loss {said.pop('loss'):.4f}"] if "loss" in said else []
+    shown += [f"{words.named(key)} {value:.2%}" for key, value in said.items() if key != "score"]
     best = " *" if state.best_epoch == row["epoch"] else ""
     return (
         f"epoch {int(row['epoch']):>3}/{recipe.epochs}  loss {row.get('train_loss', row['train_total']):.4f}  "
-        f"validation loss {row['validation_loss']:.4f}  {'  '.join(scores)}  {clock(left)} left{best}"
+        f"{'  '.join(shown)}  {clock(left)} left{best}"
     )

@@ -24,8 +24,15 @@ class Stage:
     modules: list[str]
 
 
+def trunk(network: nn.Module) -> tuple[str, nn.Module]:
+    """What of a network weights of other tasks fit, and the beginning of its names: a detector's `backbone`, else the whole network."""
+    backbone = getattr(network, "backbone", None)
+    return ("", network) if backbone is None else ("backbone.", backbone)
+
+
 def stages(network: nn.Module, input_shape: tuple[int, ...]) -> list[list[str]]:
-    """Names of the parameters first needed for map 0, 1, … of `features`, then of all that are left: the head's, auxiliary ones among them.
+    """Names of the parameters first needed for map 0, 1, … of the trunk's `features`, then of all that are left: the head's, auxiliary
+    ones among them, and a detector's neck.
 
     input_shape: of one picture, without the batch. A stage may be empty: a map that is a pooled copy of the one before it.
     """
@@ -35,14 +42,15 @@ def stages(network: nn.Module, input_shape: tuple[int, ...]) -> list[list[str]]:
 
 
 def stages_of_features(network: nn.Module, input_shape: tuple[int, ...]) -> list[Stage]:
-    """One for each map. Found on torch's meta device, from the graph that autograd records: nothing is computed.
+    """One for each map of the trunk. Found on torch's meta device, from the graph that autograd records: nothing is computed.
 
     The output of each module is multiplied by a tag of its own, which wants a gradient, so that modules without parameters, such as
     dropout, are leaves of that graph as well.
     """
-    shadow: Any = shadow_of(network).requires_grad_(True)
-    parameters = {id(parameter): name for name, parameter in shadow.named_parameters()}
-    tags = [(name, _tagged(module)) for name, module in shadow.named_modules()]
+    prefix, own = trunk(network)
+    shadow: Any = shadow_of(own).requires_grad_(True)
+    parameters = {id(parameter): prefix + name for name, parameter in shadow.named_parameters()}
+    tags = [((prefix + name).removesuffix("."), _tagged(module)) for name, module in shadow.named_modules()]
     with torch.enable_grad(), torch.device("meta"):
         maps = shadow.features(torch.empty(1, *input_shape))
     seen: set[Any] = set()
@@ -101,12 +109,13 @@ def norms_kept(recipe: Recipe) -> bool:
 
 
 def quiet(network: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) -> list[nn.Module]:
-    """The modules that stay in evaluation mode in training: frozen ones, whose dropout and statistics rest too, and norms that are kept.
+    """The modules that stay in evaluation mode in training: frozen ones, whose dropout and statistics rest too, and norms of the trunk that
+    are kept; those of a detector's neck and head are fresh, and learn.
 
     A kept norm that is not frozen still learns its scale and bias: they are weights like others, while statistics are not learned.
     """
     frozen = [network.get_submodule(name) for stage in _frozen(network, recipe, input_shape) for name in stage.modules]
-    return frozen + ([module for module in network.modules() if isinstance(module, Norm)] if norms_kept(recipe) else [])
+    return frozen + ([module for module in trunk(network)[1].modules() if isinstance(module, Norm)] if norms_kept(recipe) else [])
 
 
 def learning(network: nn.Module, resting: Sequence[nn.Module]) -> None:
@@ -121,7 +130,8 @@ def rates(network: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) -> M
 
     Discriminative fine-tuning (Howard and Ruder 2018, section 3.2, where the share is 1/2.6). Stages without parameters do not count.
     """
-    if recipe.stage_lr == 1:
+    share = recipe.stage_lr or 1.0
+    if share == 1:
         return {}
     found = [names for names in stages(network, input_shape) if names]
-    return {name: recipe.stage_lr ** (len(found) - 1 - at) for at, names in enumerate(found) for name in names}
+    return {name: share ** (len(found) - 1 - at) for at, names in enumerate(found) for name in names}

@@ -15,14 +15,18 @@ from typing import Any
 
 import numpy as np
 
-from ..core.errors import ModelError
+from ..core.errors import ModelError, UsageError
 from ..core.evidence import Score
 from ..core.paired import nadeau_bengio, score_of, seeds_interval
 from ..engine import runs
+from ..engine.prepare import pictures_of
 
 # What may differ between the runs of one arm, and what the machine chose.
 REPEATED = ("seed", "split_seed", "fold")
 OF_MACHINE = ("threads", "device", "layout", "precision", "baselines", "skip_bad", "cache")
+
+# Whose runs are compared: their answers are one class a picture.
+TASK = "classification"
 
 Part = tuple[tuple[str, int], ...]
 Curves = dict[str, np.ndarray]
@@ -51,7 +55,7 @@ class Result:
         return list(self.facts["classes"])
 
     def pictures(self, *parts: str) -> int:
-        return sum(sum(self.facts["counts"][part].values()) for part in parts)
+        return sum(pictures_of(self.facts, *parts))
 
     @property
     def seen(self) -> np.ndarray:
@@ -132,7 +136,7 @@ class Arm:
 
 
 def read(folder: Path) -> Result:
-    """Raises ModelError when the folder is not that of a finished run or one of its files is damaged."""
+    """Raises ModelError when the folder is not that of a finished run or one of its files is damaged, UsageError for another task's."""
     folder = Path(folder)
     if not (folder / "recipe.toml").is_file():
         raise ModelError(f"{folder}: is not a run folder; name folders that `pellucid train` has written")
@@ -143,6 +147,8 @@ def read(folder: Path) -> Result:
         )
     settings = _settings(folder / "recipe.toml")
     facts, summary = runs.read_json(folder / "data.json"), runs.read_json(folder / "summary.json")
+    if (task := summary.get("task", TASK)) != TASK:
+        raise UsageError(f"{folder}: a run of {task}; runs of {TASK} alone are compared, by the class that each picture was given")
     rows = [{key: _number(value) for key, value in row.items()} for row in _table(folder / "metrics.csv", ("epoch", "step"))]
     answered = sorted(_table(folder / "predictions.csv", ("source", "truth", "answer")), key=lambda row: row["source"])
     number = {name: i for i, name in enumerate(facts["classes"])}

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..core import words
 from ..core.evidence import Score
-from ..engine import report_words
-from ..engine.report_words import interval, percent, plural
+from ..core.words import interval, percent, plural
 
 if TYPE_CHECKING:
     from .arms import Arm
@@ -43,7 +43,7 @@ def points(share: float) -> str:
 def chance(p: float) -> str:
     """`p = 0.0502`: with as many digits as show on which side of LEVEL it lies."""
     digits = next((d for d in range(2, 9) if float(f"{p:.{d}g}") != LEVEL), 2)
-    return report_words.chance(p) if digits == 2 else f"p = {p:.{digits}g}"
+    return words.chance(p) if digits == 2 else f"p = {p:.{digits}g}"
 
 
 def signed(share: float) -> str:

@@ -20,10 +20,10 @@ import torch
 from ..core import plots
 from ..core.errors import NonFiniteLoss, UsageError
 from ..core.rng import generator
-from ..engine import machine, pretrained, runs
+from ..engine import machine, runs
 from ..engine import recipe as recipes
 from ..engine.loop import steps
-from ..engine.prepare import Prepared, prepare
+from ..engine.prepare import Prepared, prepare, with_weights
 from ..engine.say import Say
 from ..engine.trial import begun
 from . import tune_page
@@ -60,7 +60,7 @@ def lr_range(
         data, settings = data or named, from_file | settings
     if data is None:
         raise UsageError("no data: say what to train on, as in `pellucid tune my_photos/ --lr-range`")
-    wanted, given = pretrained.chosen(recipes.make(**settings))
+    wanted, given = with_weights(recipes.make(**settings), data)
     say = Say(quiet)
     where = machine.device(wanted.device)
     prepared = prepare(data, wanted, say, given=given)

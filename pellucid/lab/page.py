@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core import plots
+from ..core import words as core_words
 from ..core.files import write_json, write_text
 from ..core.plots import MANY, Line, Mark
-from ..engine import report_words
 from . import compare_words as words
 from .arms import Arm
 
@@ -37,8 +37,8 @@ def write(comparison: Comparison, folder: Path, title: str = "", about: Mapping[
         write_text(folder / "plots" / f"{name}.svg", svg)
     write_json(folder / "comparison.json", comparison.to_json())
     jinja = Environment(loader=FileSystemLoader([here, here.parent / "engine"]), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters |= {"percent": report_words.percent, "range": report_words.interval, "count": report_words.count}
-    jinja.filters |= {"clock": report_words.clock, "chance": words.chance, "setting": words.setting}
+    jinja.filters |= {"percent": core_words.percent, "range": core_words.interval, "count": core_words.count}
+    jinja.filters |= {"clock": core_words.clock, "chance": words.chance, "setting": words.setting}
     page = jinja.get_template("compare.html.j2").render(
         c=comparison,
         title=title or f"{len(comparison.arms)} arms on {Path(data_of(comparison)).name}",

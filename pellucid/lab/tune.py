@@ -20,9 +20,9 @@ import torch
 
 from ..core.errors import ModelError, NonFiniteLoss, PellucidError, UsageError, did_you_mean
 from ..core.rng import generator
-from ..engine import machine, pretrained, runs
+from ..engine import machine, runs
 from ..engine import recipe as recipes
-from ..engine.prepare import Prepared, prepare
+from ..engine.prepare import Prepared, prepare, with_weights
 from ..engine.say import Say
 from ..engine.train import Interrupted, train
 from ..engine.trial import epochs
@@ -47,7 +47,7 @@ PRUNED_SCHEDULE = "cosine"
 # What a diverged trial scores: less than any that learned something.
 WORST = 0.0
 # Settings that decide how pictures are decoded, or which ones: a trial that changes them prepares its own.
-DECODING = ("size", "weights", "train_pictures")
+DECODING = ("size", "weights", "split", "train_pictures")
 
 
 @dataclass(frozen=True)
@@ -182,12 +182,12 @@ class Bench:
         wanted = recipes.make(**{**self.plan.settings, **chosen})
         # The model proposes the size where none is given.
         decoding = [getattr(wanted, key) for key in DECODING]
-        return self._decoded(*decoding, wanted.model if wanted.size is None else None).again(pretrained.chosen(wanted)[0])
+        return self._decoded(*decoding, wanted.model if wanted.size is None else None).again(with_weights(wanted, self.plan.data)[0])
 
     def _decode(self, *decoding: Any) -> Prepared:
         settings = dict(zip((*DECODING, "model"), decoding, strict=True))
         settings = {**_first(self.plan), **self.plan.settings, **{key: value for key, value in settings.items() if value is not None}}
-        recipe, given = pretrained.chosen(recipes.make(**settings))
+        recipe, given = with_weights(recipes.make(**settings), self.plan.data)
         return prepare(self.plan.data, recipe, self.say, given=given)
 
     def epochs(self, chosen: Mapping[str, Any]) -> Iterator[Mapping[str, float]]:
@@ -360,7 +360,7 @@ def _winner(shared: Shared, pictures: str, quiet: bool) -> dict[str, Any]:
     while (known := shared.attribute("winner")) is None or known["trial"] != best.number:
         if shared.claims.take(work):
             settings = shared.plan.settings | best.params
-            begun = _unfinished(shared.name, settings, pictures)
+            begun = _unfinished(shared.name, shared.plan.data, settings, pictures)
             afresh = {"data": shared.plan.data, "name": shared.name, **settings}
             run = train(quiet=quiet, **({"resume": begun} if begun else afresh))
             test = {key: score for key, score in (run.summary.get("test") or {}).items() if "value" in score}
@@ -371,9 +371,9 @@ def _winner(shared: Shared, pictures: str, quiet: bool) -> dict[str, Any]:
     return known
 
 
-def _unfinished(name: str, settings: Mapping[str, Any], pictures: str) -> Path | None:
-    """A run of this name, with these settings and pictures, that was begun and not brought to its end."""
-    wanted, _ = pretrained.chosen(recipes.make(**settings))
+def _unfinished(name: str, data: str | Path, settings: Mapping[str, Any], pictures: str) -> Path | None:
+    """A run of this name, with these data, settings and pictures, that was begun and not brought to its end."""
+    wanted, _ = with_weights(recipes.make(**settings), data)
     for folder in sorted([*runs.RUNS.glob(f"*/{name}"), *runs.RUNS.glob(f"*/{name}-[0-9]*")]):
         # What cannot be read is not resumed.
         with suppress(PellucidError):

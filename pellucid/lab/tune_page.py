@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import plots
+from ..core import plots, words
 from ..core.files import write_json, write_text
-from ..engine import report_words, runs
+from ..engine import runs
 from .space import Axis
 
 if TYPE_CHECKING:
@@ -101,9 +101,9 @@ def page(summary: dict[str, Any], axes: Sequence[Axis], rows: Sequence[dict[str,
     from jinja2 import Environment, FileSystemLoader
     from markupsafe import Markup
 
-    folders = [Path(__file__).parent, Path(report_words.__file__).parent]
+    folders = [Path(__file__).parent, Path(runs.__file__).parent]
     jinja = Environment(loader=FileSystemLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters |= {"percent": report_words.percent, "count": report_words.count, "range": report_words.interval, "shown": _shown}
+    jinja.filters |= {"percent": words.percent, "count": words.count, "range": words.interval, "shown": _shown}
     return jinja.get_template("tune.html.j2").render(
         summary=summary,
         best=rows[summary["best"]["trial"]],
@@ -112,7 +112,7 @@ def page(summary: dict[str, Any], axes: Sequence[Axis], rows: Sequence[dict[str,
         history=Markup(history(rows, summary["best"]["trial"])),
         importance=Markup(bars(summary["importance"]["shares"])) if summary["importance"]["shares"] else "",
         scatters=[Markup(scatter(axis, rows)) for axis in axes],
-        words=report_words,
+        words=words,
     )
 
 

@@ -15,6 +15,7 @@ from ..core.formats import Reading
 from ..core.images import Header
 from ..core.rng import Draws
 from ..core.types import Batch, Placement, Prediction, Sample
+from .page import Section
 
 
 def shuffled(count: int, batch: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -46,6 +47,15 @@ class Metric(Protocol):
         """A row a picture, for `predictions.csv`: `source`, `truth`, `answer` and what the room adds."""
         ...
 
+    def gain(self, other: Any) -> dict[str, Any]:
+        """What these answers gain over others about the same pictures, ready for JSON: `gain` with its interval, of the `score` of
+        `result` that is named, and what the room adds."""
+        ...
+
+    def over_mean(self, others: Sequence[Any]) -> dict[str, Any]:
+        """What these answers gain, in that score, over the mean of several others about the same pictures, with its interval."""
+        ...
+
     def against(self, other: Any) -> dict[str, Any]:
         """A paired test of these answers against others about the same pictures."""
         ...
@@ -62,8 +72,17 @@ class Task(ABC):
     """
 
     name: str
+    # what `counts` counts: "pictures", "objects"
+    counted: str
+    # what the sheet of `draw` shows, in a sentence
+    worst: str
     # channels, height, width of one view
     input: tuple[int, int, int]
+
+    @staticmethod
+    @abstractmethod
+    def recognises(source: str | Path) -> bool:
+        """Whether this looks like data for this room, by a look at names alone; the first room of TASKS that says so takes it."""
 
     @staticmethod
     @abstractmethod
@@ -94,8 +113,9 @@ class Task(ABC):
         """Classes, preprocessing, thresholds: all that turns a picture into an answer besides the weights."""
 
     @abstractmethod
-    def measured(self, images: np.ndarray, truths: torch.Tensor | None = None) -> Task:
-        """This room with the statistics of the training views (M×H×W×C, and their M truths): normalisation comes from nowhere else."""
+    def measured(self, images: np.ndarray, truths: Any = None, placements: Sequence[Placement] = ()) -> Task:
+        """This room with the statistics of the training views (M×H×W×C, their M truths and placements): normalisation comes from nowhere
+        else."""
 
     @abstractmethod
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
@@ -108,9 +128,28 @@ class Task(ABC):
         Raises UsageError for a kind that this room does not know.
         """
 
+    @staticmethod
     @abstractmethod
-    def truths(self, samples: Sequence[Sample]) -> torch.Tensor:
-        """The samples' truths as a batch holds them."""
+    def refuse(reading: Reading) -> None:
+        """Raises DataError where nothing can be learnt from it: asked again when pictures that cannot be read were left out."""
+
+    @staticmethod
+    @abstractmethod
+    def strata(reading: Reading) -> tuple[np.ndarray, tuple[str, ...]]:
+        """int64, one a sample, and their names: what every part of a split has in proportion."""
+
+    @staticmethod
+    @abstractmethod
+    def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
+        """How often each class occurs in them."""
+
+    @abstractmethod
+    def truths(self, samples: Sequence[Sample]) -> Any:
+        """The samples' truths as a batch holds them, one each: a tensor, or a NumPy array of anything."""
+
+    @abstractmethod
+    def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
+        """Each row as training sees it after `augment`: uint8 H×W×3 with the truth drawn where it has a place, and what it counts as."""
 
     @abstractmethod
     def order(self, samples: Sequence[Sample], epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -145,11 +184,16 @@ class Task(ABC):
         """One prediction a source: the views of one source stand together and are merged."""
 
     @abstractmethod
+    def together(self, answers: Sequence[Prediction]) -> Prediction:
+        """What several models say of one picture, as one answer."""
+
+    @abstractmethod
     def metric(self, costs: np.ndarray | None = None) -> Metric: ...
 
     @abstractmethod
-    def finish(self, outputs: torch.Tensor, truths: torch.Tensor) -> Task:
-        """After the last turn, from the validation outputs: temperature, thresholds."""
+    def finish(self, outputs: torch.Tensor, truths: Any, answers: Sequence[Prediction]) -> Task:
+        """After the last turn, from what the network says of the validation views, and this room of their pictures: temperature,
+        thresholds."""
 
     @abstractmethod
     def baselines(self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int) -> Iterator[Baseline]:
@@ -158,3 +202,13 @@ class Task(ABC):
     @abstractmethod
     def draw(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> np.ndarray | None:
         """A sheet for the report: uint8 H×W×3, the worst errors first; None when nothing is wrong."""
+
+    @staticmethod
+    @abstractmethod
+    def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Of a finished run, for the top of its report: the number, the rest of the sentence that it begins, and what follows from it."""
+
+    @staticmethod
+    @abstractmethod
+    def sections(found: Mapping[str, Any]) -> list[Section]:
+        """What the report shows of this task alone, from the run's files by name (`engine.report.read`); "Training" is the engine's."""

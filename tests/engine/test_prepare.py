@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pellucid.core.errors import UsageError
-from pellucid.engine.prepare import Prepared, prepare
+from pellucid.engine.prepare import Prepared, prepare, room_of
 from pellucid.engine.recipe import make
 from pellucid.engine.say import Say
 from pellucid.models.weights import Preprocessing
@@ -25,7 +28,7 @@ def test_other_settings_on_the_same_pictures_are_what_preparing_anew_gives(prepa
     again, anew = prepared.again(wanted), prepare("digits", wanted, Say(quiet=True))
     assert again.recipe == anew.recipe
     assert again.room == anew.room
-    assert again.room.counts and again.room.components
+    assert again.room.support and again.room.components
     assert again.views is prepared.views
 
 
@@ -60,3 +63,65 @@ def test_seeds_share_a_split_through_its_own_seed(prepared: Prepared) -> None:
     assert np.array_equal(other.splits.train, prepared.splits.train)
     apart = prepare("digits", replace(make(**SETTINGS), split_seed=None, seed=8), Say(quiet=True))
     assert not np.array_equal(apart.splits.train, prepared.splits.train)
+
+
+@pytest.fixture
+def parted(tmp_path: Path) -> Path:
+    """60 pictures in train and 20 in val, of two classes."""
+    rng = np.random.default_rng(0)
+    for number in range(80):
+        folder = tmp_path / "parted" / ("train" if number < 60 else "val") / "ab"[number % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (9, 9), dtype=np.uint8)).save(folder / f"{number:02}.png")
+    return tmp_path / "parted"
+
+
+def test_val_can_be_the_test_and_validation_cut_from_train(parted: Path) -> None:
+    own, other = (prepare(parted, make(model="C4 G L2", split=split), Say(quiet=True)) for split in ("own", "val_as_test"))
+    assert np.array_equal(own.splits.validation, other.splits.test)
+    assert len(other.splits.validation) and set(other.splits.validation) <= set(own.splits.train) | set(own.splits.test)
+    assert "the data's own validation part is the test part here" in other.facts["notes"][0]
+    assert "validation was cut from train" in other.facts["notes"][1]
+
+
+def test_val_as_test_is_refused_where_there_is_no_val_or_a_test(parted: Path, prepared: Prepared) -> None:
+    with pytest.raises(UsageError, match="has no parts of its own"):
+        prepare("digits", make(**SETTINGS, split="val_as_test"), Say(quiet=True))
+    (parted / "val").rename(parted / "test")
+    with pytest.raises(UsageError, match="has train, test"):
+        prepare(parted, make(model="C4 G L2", split="val_as_test"), Say(quiet=True))
+    with pytest.raises(UsageError, match="fold"):
+        prepare(parted, make(model="C4 G L2", split="val_as_test", fold="1/3"), Say(quiet=True))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"detector": "yolo"},
+        {"neck": 32},
+        {"anchors": 3},
+        {"aim": "f1"},
+        {"mosaic": 0.5},
+        {"loss": "bce"},
+        {"score": "map"},
+        {"augment": "scenes"},
+    ],
+)
+def test_a_classifier_has_no_boxes(settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=f"^{next(iter(settings))}: .* is of detection"):
+        prepare("digits", make(**SETTINGS, **settings), Say(quiet=True))
+
+
+def test_a_task_that_is_not_the_last_resort_is_said(parted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    prepare(parted, make(model="C4 G L2"), Say())
+    assert "task:" not in capsys.readouterr().err
+    labels = parted.parent / "boxes" / "labels"
+    labels.mkdir(parents=True)
+    (parted.parent / "boxes" / "images").mkdir()
+    for number, file in enumerate(sorted(parted.rglob("*.png"))):
+        file.rename(parted.parent / "boxes" / "images" / file.name)
+        (labels / f"{file.stem}.txt").write_text(f"{number % 2} 0.5 0.5 0.4 0.4\n")
+    found = prepare(parted.parent / "boxes", make(size=(32, 32)), Say())
+    assert found.recipe.task == "detection" and "task: detection" in capsys.readouterr().err
+    assert found.facts["counted"] == "objects" and sum(found.facts["pictures"].values()) == 80
+    assert room_of(make(task="classification"), parted.parent / "boxes").name == "classification"

@@ -12,16 +12,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from torch import nn
 
 import pellucid
 from pellucid.core.errors import ModelError, UsageError
 from pellucid.core.types import Sample
 from pellucid.engine import batches, checkpoint, pretrained, runs
+from pellucid.engine.recipe import Recipe
 from pellucid.engine.say import Say
 from pellucid.models import create, weights
 from pellucid.models.notation import build
 from pellucid.tasks.classification import Classification
+from pellucid.tasks.detection import Detection
 
 NOTATION = "C8 B R P C8 B R G"
 QUICK = {"model": f"{NOTATION} L3", "epochs": 2, "batch": 16, "threads": 1, "baselines": False, "quiet": True}
@@ -290,3 +293,57 @@ def cifar_like(folder: Path) -> Path:
     images = rng.integers(0, 90, (60, 32, 32, 3), dtype=np.uint8) + (labels * 70)[:, None, None, None].astype(np.uint8)
     np.savez(folder / "colours.npz", images=images, labels=labels)
     return folder / "colours.npz"
+
+
+# --- into a detector --------------------------------------------------------------------------------------------------------------
+
+
+def room_of_boxes(classes: tuple[str, ...] = ("a", "b")) -> Detection:
+    return Detection(classes, (32, 32), 3, mean=(0.5,) * 3, std=(0.2,) * 3, neck=8, model="resnet20")
+
+
+def begun(file: Path, room: Detection, model: str = "resnet20") -> nn.Module:
+    torch.manual_seed(3)
+    network = room.build()
+    recipe = Recipe(model=model, weights=str(file), norms="kept")
+    none = batches.Views((), np.zeros((0, 32, 32, 3), np.uint8), (), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, object))
+    pretrained.begin(network, room, recipe, none, torch.device("cpu"), Say())
+    return network
+
+
+def test_weights_of_a_classifier_enter_the_backbone_of_a_detector(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(9)
+    torch.save(create("resnet20", 10, 3, (32, 32)).state_dict(), tmp_path / "classifier.pth")
+    stored, network = torch.load(tmp_path / "classifier.pth", weights_only=True), begun(tmp_path / "classifier.pth", room_of_boxes())
+    backbone = getattr(network, "backbone").state_dict()  # noqa: B009
+    assert all(torch.equal(value, stored[key]) for key, value in backbone.items())
+    assert f"{len(backbone)} of {len(stored)} tensors taken over into the backbone" in capsys.readouterr().err
+
+
+def test_weights_of_another_network_do_not_enter_a_backbone(tmp_path: Path) -> None:
+    torch.save(create("resnet32", 10, 3, (32, 32)).state_dict(), tmp_path / "larger.pth")
+    with pytest.raises(ModelError, match="not of resnet20"):
+        begun(tmp_path / "larger.pth", room_of_boxes())
+    torch.save(create("resnet20", 10, 1, (32, 32)).state_dict(), tmp_path / "grey.pth")
+    with pytest.raises(ModelError, match="another network"):
+        begun(tmp_path / "grey.pth", room_of_boxes())
+
+
+def test_of_a_detector_for_as_many_other_classes_all_is_taken_over_but_what_tells_them_apart(tmp_path: Path) -> None:
+    torch.manual_seed(9)
+    before = room_of_boxes(("x", "y"))
+    checkpoint.save_model(tmp_path / "run", before, before.build(), {"name": "run"})
+    file = tmp_path / "run" / "weights.safetensors"
+    stored, same, other = load_file(file), begun(file, before).state_dict(), begun(file, room_of_boxes()).state_dict()
+    assert all(torch.equal(same[key], value) for key, value in stored.items())
+    fresh = {key for key, value in stored.items() if not torch.equal(other[key], value)}
+    assert fresh and all(key.startswith("what.") and other[key].shape[0] == 2 for key in fresh)
+
+
+def test_only_weights_of_the_same_task_suggest_a_size(tmp_path: Path) -> None:
+    before = room_of_boxes()
+    checkpoint.save_model(tmp_path / "run", before, before.build(), {"name": "run"})
+    wanted = Recipe(weights=str(tmp_path / "run" / "weights.safetensors"))
+    assert pretrained.chosen(wanted, "detection")[0].size == (32, 32)
+    assert pretrained.chosen(wanted, "classification")[0].size is None is pretrained.chosen(wanted, "classification")[0].epochs
+    assert pretrained.chosen(wanted, "classification")[0].model == "resnet20"

@@ -12,10 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
+from pellucid.core import words
 from pellucid.core.errors import ModelError
 from pellucid.core.evidence import classification, mcnemar
-from pellucid.engine import report_words as words
-from pellucid.engine.report import ladder, write
+from pellucid.engine import report_words as course
+from pellucid.engine.report import write
+from pellucid.tasks.classification import report
+from pellucid.tasks.classification.report import ladder
 
 CLASSES = ["cat", "<script>alert(1)</script>", "猫"]
 FILES = {
@@ -226,14 +229,14 @@ def test_the_ladder_is_in_order_and_on_a_scale_that_holds_it(run: Path) -> None:
     made = ladder(json.loads((run / "summary.json").read_text()))
     values = [entry["test"]["accuracy"]["value"] for entry in made["entries"]]
     assert values == sorted(values, reverse=True)
-    assert made["low"] <= min(e["test"]["accuracy"]["low"] for e in made["entries"] if e["name"] != "majority class")
+    assert made["marks"][0] <= min(e["test"]["accuracy"]["low"] for e in made["entries"] if e["name"] != "majority class")
     assert ladder({"test": {}}) is None
 
 
 def verdict(only_a: int, only_b: int) -> str:
     scores = {"accuracy": {"value": 0.9, "low": 0.8, "high": 0.95}}
     pairs = mcnemar(np.repeat([True, False], [only_a, only_b]), np.repeat([False, True], [only_a, only_b]))
-    return words.verdict({"baselines": {"k-NN": {"test": scores}}, "against_best_baseline": {"baseline": "k-NN", **pairs}})
+    return report.verdict({"baselines": {"k-NN": {"test": scores}}, "against_best_baseline": {"baseline": "k-NN", **pairs}})
 
 
 def test_the_verdict_claims_no_more_than_the_test_says() -> None:
@@ -255,14 +258,14 @@ def test_the_verdict_claims_no_more_than_the_test_says() -> None:
     ],
 )
 def test_the_sentence_under_the_loss_says_what_happened(training: list[float], validation: list[float], expected: str) -> None:
-    assert expected in words.loss_curves(list(range(1, len(training) + 1)), training, validation)
+    assert expected in course.of_loss(list(range(1, len(training) + 1)), training, validation)
 
 
 def test_the_most_frequent_confusion_is_named() -> None:
-    said = words.confusions([[5, 3, 0], [1, 9, 0], [0, 0, 4]], ["a", "b", "c"])
+    said = report.confusions([[5, 3, 0], [1, 9, 0], [0, 0, 4]], ["a", "b", "c"])
     assert "a called b, 3 of 8 (37.5\u202f%)" in said
-    assert "No test picture" in words.confusions([[5, 0], [0, 2]], ["a", "b"])
-    assert "no confusion more than once" in words.confusions([[5, 1], [1, 2]], ["a", "b"])
+    assert "No test picture" in report.confusions([[5, 0], [0, 2]], ["a", "b"])
+    assert "no confusion more than once" in report.confusions([[5, 1], [1, 2]], ["a", "b"])
 
 
 def test_numbers_read_well() -> None:

@@ -136,7 +136,7 @@ def test_a_gain_is_the_paired_difference_of_both_scores() -> None:
     truths = rng.choice(3, size=400, p=[0.7, 0.2, 0.1])
     before, after = rng.random(400) < 0.6, rng.random(400) < 0.75
     views, _, _ = load([Sample(np.zeros((14, 14, 1), np.uint8), int(t), f"{i:04}") for i, t in enumerate(truths)], room(), Path(), QUIET)
-    found = test_time.gain(room(), views, answers(after, truths), answers(before, truths))
+    found = test_time.scored(room(), views, answers(after, truths)).gain(test_time.scored(room(), views, answers(before, truths)))
     wholes = [classification(truths, probabilities(answers(r, truths)), ("a", "b", "c")) for r in (after, before)]
     for key, score in (("gain", "accuracy"), ("balanced_gain", "balanced_accuracy")):
         assert found[key].get("value", found[key].get("mean")) == pytest.approx(wholes[0][score]["value"] - wholes[1][score]["value"])
@@ -152,7 +152,7 @@ def test_a_gain_is_the_paired_difference_of_both_scores() -> None:
 def test_the_mean_brings_classes_into_the_first_models_order() -> None:
     first = Prediction("x", (4, 5), ("a", "b", "c"), np.array([0.5, 0.3, 0.2]))
     second = Prediction("x", (4, 5), ("c", "a", "b"), np.array([0.6, 0.1, 0.3]))
-    (found,) = test_time.mean([[first], [second]])
+    (found,) = test_time.mean(room(), [[first], [second]])
     assert found.classes == ("a", "b", "c") and found.label == "c" and found.source == "x" and found.size == (4, 5)
     np.testing.assert_allclose(found.probabilities, [0.3, 0.3, 0.4])
 

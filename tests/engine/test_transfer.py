@@ -14,11 +14,13 @@ from torch import nn
 
 import pellucid
 from pellucid.core.errors import UsageError
-from pellucid.engine import transfer
+from pellucid.engine import features, transfer
 from pellucid.engine.optim import optimizer
 from pellucid.engine.recipe import Recipe
 from pellucid.models import MODELS, create, fixed_size
 from pellucid.models.notation import build
+from pellucid.models.pyramid import headless
+from pellucid.models.yolo import Yolo
 
 NOTATION = "C8 B R P D C8 B R G"
 QUICK = {"model": f"{NOTATION} L3", "epochs": 2, "batch": 16, "threads": 1, "baselines": False, "quiet": True, "augment": "none"}
@@ -211,3 +213,30 @@ def test_a_run_has_its_stages_rates_and_resumes_nothing_new(stripes: Path) -> No
     same = {key for key in before if torch.equal(before[key], after[key])}
     assert {key for key in before if key.startswith("stages.0") or "running" in key or "num_batches" in key} <= same
     assert "classifier.1.weight" not in same and any(key.startswith("stages.1") for key in set(before) - same)
+
+
+# --- detectors --------------------------------------------------------------------------------------------------------------------
+
+
+def detector() -> nn.Module:
+    return Yolo(headless(create("resnet20", 10, 3, (32, 32)), (3, 32, 32)), 2, 8)
+
+
+def test_of_a_detector_the_backbone_has_the_stages_and_the_rest_is_the_last_one() -> None:
+    network = detector()
+    *backbone, rest = transfer.stages(network, (3, 32, 32))
+    names = [name for stage in backbone for name in stage]
+    assert names == [name for name, _ in network.named_parameters() if name.startswith("backbone.")]
+    assert sorted([*names, *rest]) == sorted(name for name, _ in network.named_parameters())
+    alone = transfer.stages(create("resnet20", 10, 3, (32, 32)), (3, 32, 32))
+    assert [[name.removeprefix("backbone.") for name in stage] for stage in backbone] == alone[:-1]
+
+
+def test_a_frozen_backbone_rests_and_the_neck_and_head_learn() -> None:
+    network, recipe = detector(), Recipe(model="resnet20", freeze="all", weights="w", norms="kept", augment="none")
+    transfer.freeze(network, recipe, (3, 32, 32))
+    assert all(parameter.requires_grad != name.startswith("backbone.") for name, parameter in network.named_parameters())
+    transfer.learning(network, transfer.quiet(network, recipe, (3, 32, 32)))
+    norms = {name: module for name, module in network.named_modules() if isinstance(module, nn.BatchNorm2d)}
+    assert {name for name, norm in norms.items() if not norm.training} == {name for name in norms if name.startswith("backbone.")}
+    assert not features.fixed(recipe, network, (3, 32, 32))

@@ -319,3 +319,10 @@ def test_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     summary = json.loads((folders[0] / "summary.json").read_text())
     assert found.arms[0].test == summary["test"]["accuracy"]
     assert write(found, tmp_path / "page").exists()
+
+
+def test_runs_of_another_task_are_refused(tmp_path: Path) -> None:
+    for name, text in (("recipe.toml", 'task = "detection"\n'), ("data.json", "{}"), ("summary.json", '{"task": "detection"}')):
+        (tmp_path / name).write_text(text)
+    with pytest.raises(UsageError, match="a run of detection; runs of classification alone are compared"):
+        compare([tmp_path])

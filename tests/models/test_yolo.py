@@ -14,7 +14,17 @@ from pellucid.core.errors import UsageError
 from pellucid.models.pyramid import FeaturePyramid, Levels, PathAggregation, headless
 from pellucid.models.yolo import BINS, Grid, Yolo, places
 
-BACKBONES = ("lenet5", "alexnet", "vgg11_bn", "resnet18", "resnet20", "squeezenet1_1", "mobilenet_v2", "csp_tiny", "C8 B R P C16 R P C24 R G L3")
+BACKBONES = (
+    "lenet5",
+    "alexnet",
+    "vgg11_bn",
+    "resnet18",
+    "resnet20",
+    "squeezenet1_1",
+    "mobilenet_v2",
+    "csp_tiny",
+    "C8 B R P C16 R P C24 R G L3",
+)
 
 
 def backbone(name: str, side: int = 96) -> nn.Module:

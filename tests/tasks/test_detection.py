@@ -52,7 +52,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def room(**settings: object) -> Detection:
-    return replace(Detection(("square", "bar"), (64, 64), 3, mean=(0.5,) * 3, std=(0.2,) * 3, fill=(114.0,) * 3, model=TINY, neck=16), **settings)  # type: ignore[arg-type]
+    return replace(
+        Detection(("square", "bar"), (64, 64), 3, mean=(0.5,) * 3, std=(0.2,) * 3, fill=(114.0,) * 3, model=TINY, neck=16), **settings
+    )  # type: ignore[arg-type]
 
 
 def test_every_design_is_a_setting_and_every_setting_a_design() -> None:

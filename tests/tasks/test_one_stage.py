@@ -107,7 +107,6 @@ def test_losses_are_finite_and_reach_every_parameter(criterion: str, count: int)
 
 def test_a_perfect_answer_costs_next_to_nothing() -> None:
     """Logits that say what should be said, by a network that is only its answer."""
-    centres, strides = places(SIZES, STRIDES)
     ends = torch.tensor([[2.0, 1.5, 2.25, 3]])
     raw = torch.full((1, 4 * 16), -100.0)
     for side, end in enumerate(ends[0].tolist()):

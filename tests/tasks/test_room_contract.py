@@ -20,6 +20,7 @@ from pellucid.engine import recipe as recipes
 from pellucid.engine.prepare import Prepared
 from pellucid.engine.say import Say
 from pellucid.tasks import TASKS
+from pellucid.tasks.page import EVIDENCE
 from pellucid.tasks.task import Task
 
 
@@ -34,9 +35,31 @@ def class_folders(root: Path, low: int = 0) -> Path:
     return root
 
 
+def scenes(root: Path) -> Path:
+    """45 pictures, three of them empty, with bright and dark rectangles as objects of two classes, as YOLO writes them; three sizes."""
+    rng = np.random.default_rng(5)
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in range(45):
+        height, width = ((40, 40), (52, 36), (36, 60))[number % 3]
+        picture, lines = rng.integers(80, 120, (height, width, 3), dtype=np.uint8), []
+        for at in range(0 if number % 15 == 7 else 1 + number % 3):
+            left, top, bright = 2 + 11 * at, int(rng.integers(2, height - 14)), int(rng.integers(2))
+            picture[top : top + 10, left : left + 9] = 230 if bright else 10
+            lines.append(f"{bright} {(left + 4.5) / width} {(top + 5) / height} {9 / width} {10 / height}\n")
+        Image.fromarray(picture).save(root / "images" / f"{number:02}.png")
+        (root / "labels" / f"{number:02}.txt").write_text("".join(lines))
+    (root / "data.yaml").write_text("names: [dark, bright]\ntrain: images\n")
+    return root
+
+
 # A new room needs a maker of a small data set, and the settings of a small network for it.
-DATA: dict[str, Callable[[Path], Path]] = {"classification": class_folders}
-SETTINGS: dict[str, dict[str, Any]] = {"classification": {"model": "C4 B R G L3", "size": 12, "batch": 8}}
+DATA: dict[str, Callable[[Path], Path]] = {"classification": class_folders, "detection": scenes}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "classification": {"model": "C4 B R G L3", "size": 12, "batch": 8},
+    # Without mosaic: what mixes pictures looks at others of its batch.
+    "detection": {"model": "csp_nano", "neck": 8, "size": 32, "batch": 8, "mosaic": 0.0},
+}
 
 
 def test_every_room_has_a_small_data_set() -> None:
@@ -78,6 +101,39 @@ def test_a_room_has_the_name_by_which_it_is_found() -> None:
     assert all(task.name == name for name, task in TASKS.items())
 
 
+def test_data_finds_its_room(prepared: Prepared, tmp_path: Path) -> None:
+    name = prepared.room.name
+    assert prepare.room_of(recipes.make(), DATA[name](tmp_path / "data")) is TASKS[name]
+    others = [task for task in TASKS.values() if task.recognises(tmp_path / "nothing")]
+    assert others == list(TASKS.values())[-1:]
+
+
+def test_what_is_said_of_the_data_counts_it(prepared: Prepared) -> None:
+    room, samples, classes = prepared.room, prepared.reading.samples, prepared.reading.classes
+    whole = room.counts(samples, classes)
+    assert list(whole) == list(classes) and min(whole.values()) > 0
+    parts = [room.counts([samples[i] for i in getattr(prepared.splits, part)], classes) for part in prepare.PARTS]
+    assert {name: sum(part[name] for part in parts) for name in classes} == whole
+    assert prepared.facts["counts"] == dict(zip(prepare.PARTS, parts, strict=True))
+    strata, names = room.strata(prepared.reading)
+    assert strata.shape == (len(samples),) and strata.dtype == np.int64 and strata.max() < len(names)
+    assert sum(prepare.pictures_of(prepared.facts, *prepare.PARTS)) == len(samples)
+
+
+def test_truths_are_looked_up_one_a_sample(prepared: Prepared) -> None:
+    views = prepared.part("train")
+    for rows in (np.array([3]), np.array([4, 1]), np.array([], np.int64)):
+        assert len(views.part(rows).truths) == len(rows)
+        assert [str(t) for t in views.batch(rows).truths] == [str(t) for t in prepared.room.truths([views.samples[i] for i in rows])]
+
+
+def test_a_batch_can_be_shown(prepared: Prepared) -> None:
+    room, rows = prepared.room, np.arange(5)
+    shown = room.show(room.augment(prepared.part("train").batch(rows), Draws(0, 0, rows), 0.0))
+    assert len(shown) == 5 and all(title for _, title in shown)
+    assert all(picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 for picture, _ in shown)
+
+
 def test_a_room_survives_json(prepared: Prepared, network: torch.nn.Module) -> None:
     """All that makes an answer travels: the room that comes back answers the same, pixel for pixel."""
     room = prepared.room
@@ -87,8 +143,8 @@ def test_a_room_survives_json(prepared: Prepared, network: torch.nn.Module) -> N
     for sample in prepared.reading.samples[:9]:
         for (ours, placed), (theirs, placed_too) in zip(room.views(sample), back.views(sample), strict=True):
             assert np.array_equal(ours, theirs) and np.array_equal(placed.matrix, placed_too.matrix)
-    for ours, theirs in zip(all_answers(prepared, network), all_answers(prepared, network, back), strict=True):
-        assert ours.to_json() == theirs.to_json()
+    for one, two in zip(all_answers(prepared, network), all_answers(prepared, network, back), strict=True):
+        assert one.to_json() == two.to_json()
     assert [p.shape for p in back.build().parameters()] == [p.shape for p in network.parameters()]
 
 
@@ -196,9 +252,42 @@ def test_a_metric_in_halves_is_the_metric(prepared: Prepared, network: torch.nn.
     assert one.quick() == whole.quick() and "score" in whole.quick()
     assert comparable(one.result()) == comparable(whole.result())
     assert one.rows() == whole.rows() and [row["source"] for row in whole.rows()] == sorted(a.source for a in answers)
+    assert all(np.isfinite(value) for value in whole.quick().values())
     # Each picture counts once, however many processes evaluated it.
     one.merge(two)
     assert comparable(one.result()) == comparable(whole.result())
+
+
+def test_nothing_is_gained_over_the_same_answers(prepared: Prepared, network: torch.nn.Module) -> None:
+    room, answers = prepared.room, all_answers(prepared, network)
+    metric = room.metric()
+    metric.add(answers, [sample.truth for sample in prepared.reading.samples])
+    gained = comparable(metric.gain(metric))
+    assert gained["gain"]["value"] == 0 == metric.over_mean([metric, metric])["value"]
+    assert comparable(metric.result())[gained["score"]]["value"] is not None
+    assert 0 <= metric.against(metric)["p"] <= 1
+
+
+def test_several_models_that_agree_say_what_one_says(prepared: Prepared, network: torch.nn.Module) -> None:
+    for answer in all_answers(prepared, network)[:5]:
+        both = prepared.room.together([answer, answer])
+        assert (both.source, both.size, both.classes) == (answer.source, answer.size, answer.classes)
+        if answer.probabilities is not None:
+            assert both.probabilities == pytest.approx(answer.probabilities)
+
+
+def test_the_report_has_a_headline_and_sections_and_none_of_nothing(prepared: Prepared, network: torch.nn.Module) -> None:
+    metric = prepared.room.metric()
+    metric.add(all_answers(prepared, network), [sample.truth for sample in prepared.reading.samples])
+    summary = comparable(
+        {"test": metric.result(), "validation": metric.result(), "model": "x", "baselines": {}, "against_best_baseline": None}
+    )
+    number, said, lead = prepared.room.headline(summary)
+    assert number and said.endswith(".") and lead.endswith(".")
+    found = {"summary": summary, "predictions": metric.rows()}
+    titles = [section.title for section in prepared.room.sections(found)]
+    assert titles[0] == EVIDENCE and len(set(titles)) == len(titles) > 1
+    assert prepared.room.sections({"summary": None, "predictions": None}) == []
 
 
 def test_statistics_come_from_the_training_part_alone(prepared: Prepared, tmp_path: Path) -> None:
@@ -226,8 +315,9 @@ def test_finishing_changes_no_answer_for_the_worse(prepared: Prepared, network: 
     """What is fitted on validation does not harm the score there, and comes back as a new room."""
     room, views = prepared.room, prepared.part("validation")
     before = comparable(room.to_json())
-    outputs = evaluate.outputs(room, network, views, evaluate.SCORING, torch.device("cpu")) * 7
-    finished = room.finish(outputs, views.truths)
+    outputs = evaluate.outputs(room, network, views, evaluate.SCORING, torch.device("cpu"))
+    outputs = outputs * 7 if room.name == "classification" else outputs  # logits that are far too sure
+    finished = room.finish(outputs, views.truths, evaluate.predictions(room, outputs, views))
     assert comparable(room.to_json()) == before
     scores = []
     for each in (room, finished):
@@ -253,9 +343,9 @@ def test_the_sheet_of_errors(prepared: Prepared, network: torch.nn.Module) -> No
 
 def test_other_data_is_read_in_the_terms_of_the_room(prepared: Prepared) -> None:
     same = prepared.room.relabelled(prepared.reading)
-    assert [sample.truth for sample in same.samples] == [sample.truth for sample in prepared.reading.samples]
+    assert [str(sample.truth) for sample in same.samples] == [str(sample.truth) for sample in prepared.reading.samples]
     if {"classes"} <= {f.name for f in fields(prepared.room)}:  # type: ignore[arg-type]
         turned = replace(prepared.reading, classes=prepared.reading.classes[::-1])
         other = prepared.room.relabelled(turned)
-        last = len(turned.classes) - 1
-        assert [sample.truth for sample in other.samples] == [last - sample.truth for sample in turned.samples]
+        counted = prepared.room.counts(prepared.reading.samples, prepared.reading.classes)
+        assert list(prepared.room.counts(other.samples, other.classes).values()) == list(counted.values())[::-1]

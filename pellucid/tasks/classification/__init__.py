@@ -19,24 +19,34 @@ from ...core.augment import POLICIES, Augmentation, augment, erase, mix, princip
 from ...core.crops import CROPS
 from ...core.errors import DataError, UsageError, did_you_mean
 from ...core.formats import Reading
-from ...core.images import Header, to_channels
+from ...core.formats.reading import check_classes
+from ...core.images import Header
 from ...core.losses import LIKELIHOODS, mean_loss
 from ...core.rng import Draws
 from ...core.types import Batch, Placement, Prediction, Sample
+from .. import pixels
+from ..page import Section
 from ..task import Baseline, Task, shuffled
+from . import report
 from .answers import Answers
+
+# Of settings: what only a task with boxes in its pictures has, and what of others it has for itself.
+_OF_BOXES = ("detector", "neck", "anchors", "aim", "mosaic")
+_BOXES_ALONE = {"loss": ("bce",), "score": ("map", "map50"), "augment": ("scenes",)}
 
 
 @dataclass(frozen=True)
 class Classification(Task):
     """size: (height, width) of a view. bits: 8 or 16, the depth of the stored views. mean, std: per channel, of pixels scaled to 0..1.
     fill: per channel, in stored units, what comes into a view from outside. scale: what the network gets (see `normalised`).
-    temperature: divides the logits. What follows `model` is of training alone and does not travel with the weights; counts: training views
+    temperature: divides the logits. What follows `model` is of training alone and does not travel with the weights; support: training views
     of each class; components: the main axes of their colours; clusters: of each training picture, where a cluster is asked for;
     from_features: whether a batch holds features in place of pixels.
     crops: which views of a picture are asked about (see `core.crops`)."""
 
     name = "classification"
+    counted = "pictures"
+    worst = "The wrong answers given with the most confidence."
 
     classes: tuple[str, ...]
     size: tuple[int, int]
@@ -55,7 +65,7 @@ class Classification(Task):
     imbalance: str = "none"
     score: str = "accuracy"
     augmentation: Augmentation = field(default_factory=Augmentation)
-    counts: tuple[int, ...] = ()
+    support: tuple[int, ...] = ()
     components: tuple[tuple[float, ...], ...] = ()
     clusters: tuple[int, ...] = ()
     from_features: bool = False
@@ -68,16 +78,23 @@ class Classification(Task):
     # --- data -------------------------------------------------------------------------------------------------------------------
 
     @staticmethod
+    def recognises(source: str | Path) -> bool:
+        """Whatever no other room takes: what is wrong with data that nobody knows is told here."""
+        return True
+
+    @staticmethod
     def read(source: str | Path) -> Reading:
         return formats.read(source)
 
     @staticmethod
     def propose(settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> dict[str, Any]:
+        _refuse_settings_of_boxes(settings)
         size = settings["size"] or models.fixed_size(settings["model"] or "") or _natural_size(headers)
         count = len(reading.samples)
         letters = all(len(name) == 1 and name.isalnum() for name in reading.classes)
         # Features of a frozen network can be computed once only while the pictures stay as they are.
         changed = any(settings[f.name] for f in fields(Augmentation))
+        loss = settings["loss"] or "cross_entropy"
         usual = "none" if settings["freeze"] == "all" and not changed else "letters" if letters else "photos"
         policy = settings["augment"] or usual
         proposed = {
@@ -86,11 +103,12 @@ class Classification(Task):
             "epochs": int(np.clip(75_000 / count, 12, 90)),
             # Small sets need many steps rather than smooth ones.
             "batch": 16 if count < 1000 else 32 if count <= 5000 else 128,
+            "loss": loss,
             "optimizer": "sgd" if settings["freeze"] == "all" and settings["weights"] else "adamw",
             "augment": policy,
             **asdict(POLICIES[policy]),
             # Smoothing spreads a probability; the squared losses and the hinge do not speak of one.
-            "label_smoothing": 0.1 if settings["loss"] in LIKELIHOODS else 0.0,
+            "label_smoothing": 0.1 if loss in LIKELIHOODS else 0.0,
             "score": "accuracy" if settings["imbalance"] == "none" else "balanced_accuracy",
         }
         return proposed
@@ -103,7 +121,7 @@ class Classification(Task):
         return cls(
             classes=reading.classes,
             size=tuple(settings["size"]),
-            channels=_channels(headers),
+            channels=pixels.common_channels(headers),
             bits=max(header.bits for header in headers),
             model=settings["model"],
             batch=settings["batch"],
@@ -134,23 +152,14 @@ class Classification(Task):
         names = [f.name for f in fields(self)]
         return {name: getattr(self, name) for name in names[: names.index("model") + 1]}
 
-    def measured(self, images: np.ndarray, truths: torch.Tensor | None = None) -> Classification:
-        top = 2.0**self.bits - 1
-        totals, squares = np.zeros(self.channels), np.zeros(self.channels)
-        for part in np.array_split(images, max(1, len(images) // 512)):
-            scaled = part.reshape(-1, self.channels).astype(np.float64) / top
-            totals, squares = totals + scaled.sum(0), squares + (scaled**2).sum(0)
-        pixels = images[..., 0].size
-        mean = totals / pixels
-        # A channel without any variation (a black training set) is left unscaled.
-        std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
-        std = np.where(std > 1e-6, std, 1.0)
-        room = replace(self, mean=tuple(mean.tolist()), std=tuple(std.tolist()), fill=_border(images))
+    def measured(self, images: np.ndarray, truths: Any = None, placements: Sequence[Placement] = ()) -> Classification:
+        mean, std = pixels.mean_and_deviation(images, self.bits)
+        room = replace(self, mean=mean, std=std, fill=pixels.border(images))
         if self.augmentation.pca_colour:
             room = replace(room, components=tuple(map(tuple, principal_components(images).tolist())))
         if truths is not None and self.imbalance != "none":
-            room = replace(room, counts=tuple(torch.bincount(truths, minlength=len(self.classes)).tolist()))
-        if room.counts and self.imbalance == "augment_minority" and not imbalance.minority(np.array(room.counts)).any():
+            room = replace(room, support=tuple(torch.bincount(truths, minlength=len(self.classes)).tolist()))
+        if room.support and self.imbalance == "augment_minority" and not imbalance.minority(np.array(room.support)).any():
             raise UsageError(
                 "imbalance: no class has less than half as many pictures as the largest, so none would be augmented; leave it out"
             )
@@ -159,21 +168,48 @@ class Classification(Task):
         return room
 
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
-        pixels = to_channels(sample.pixels(), self.channels)
-        if pixels.dtype == np.uint8 and self.bits == 16:
-            pixels = pixels.astype(np.uint16) * 257
-        elif pixels.dtype == np.uint16 and self.bits == 8:
-            pixels = (pixels / 257).round().astype(np.uint8)
-        fits = pixels.shape[:2] == self.size and self.crops != "ten"
-        return CROPS[self.crops](pixels, self.size, 0 if fits else _border(pixels[None]))
+        whole = pixels.stored(sample.pixels(), self.channels, self.bits)
+        fits = whole.shape[:2] == self.size and self.crops != "ten"
+        return CROPS[self.crops](whole, self.size, 0 if fits else pixels.border(whole[None]))
 
     def with_crops(self, kind: str) -> Classification:
         if kind not in CROPS:
             raise UsageError(f'crops: unknown "{kind}"; {did_you_mean(kind, CROPS)}')
         return replace(self, crops=kind)
 
+    @staticmethod
+    def refuse(reading: Reading) -> None:
+        where, truths = reading.root or reading.name, np.array([sample.truth for sample in reading.samples], np.int64)
+        for name, count in zip(reading.classes, np.bincount(truths, minlength=len(reading.classes)), strict=True):
+            if not count:
+                raise DataError(f"{where}: no picture of the class {name} can be read; mend its pictures or remove the class")
+        check_classes(where, reading.classes, truths, reading.given)
+
+    @staticmethod
+    def strata(reading: Reading) -> tuple[np.ndarray, tuple[str, ...]]:
+        return np.array([sample.truth for sample in reading.samples], np.int64), reading.classes
+
+    @staticmethod
+    def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
+        truths = np.array([sample.truth for sample in samples], np.int64)
+        return dict(zip(classes, np.bincount(truths, minlength=len(classes)).tolist(), strict=True))
+
     def truths(self, samples: Sequence[Sample]) -> torch.Tensor:
         return torch.tensor([sample.truth for sample in samples], dtype=torch.int64)
+
+    def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
+        """What a mixture counts as is its classes and their shares."""
+        from ...core.draw import to_rgb8
+
+        top = 2**self.bits - 1
+        pictures = batch.images.clamp(0, top).permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8 if top == 255 else np.uint16)
+        return [(to_rgb8(picture), self._counts_as(truth)) for picture, truth in zip(pictures, batch.truths.tolist(), strict=True)]
+
+    def _counts_as(self, truth: int | list[float]) -> str:
+        if isinstance(truth, int):
+            return self.classes[truth]
+        shares = sorted(((share, name) for share, name in zip(truth, self.classes, strict=True) if share >= 0.005), reverse=True)
+        return ", ".join(f"{name} {share:.0%}" for share, name in shares)
 
     def order(self, samples: Sequence[Sample], epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
         if self.imbalance in ("none", "class_weights"):
@@ -209,7 +245,7 @@ class Classification(Task):
 
     def _only_minority(self, before: Batch, after: Batch) -> Batch:
         """Small classes as they were changed, the others as they were."""
-        rare = torch.from_numpy(imbalance.minority(np.array(self.counts))).to(before.truths.device)[before.truths]
+        rare = torch.from_numpy(imbalance.minority(np.array(self.support))).to(before.truths.device)[before.truths]
         images = torch.where(rare[:, None, None, None], after.images, before.images.to(after.images.dtype))
         truths = before.truths if after.truths is before.truths else torch.where(rare[:, None], after.truths, self._soft(before.truths))
         return replace(before, images=images, truths=truths)
@@ -235,16 +271,12 @@ class Classification(Task):
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
         """Stored or augmented pixels, to zero mean and unit deviation by the figures of the training set (scale "standard"), to 0..1
         ("unit"), or as they are ("raw")."""
-        mean, gain = self._mean_and_gain
-        return (images.float() - mean.to(images.device)).mul_(gain.to(images.device))
+        offset, gain = self._offset_and_gain
+        return (images.float() - offset.to(images.device)).mul_(gain.to(images.device))
 
     @cached_property
-    def _mean_and_gain(self) -> tuple[torch.Tensor, torch.Tensor]:
-        top = 2.0**self.bits - 1
-        if self.scale != "standard":
-            return torch.zeros(()), torch.tensor(1.0 if self.scale == "raw" else 1 / top)
-        mean, std = (torch.tensor(values)[None, :, None, None] * top for values in (self.mean, self.std))
-        return mean, 1 / std
+    def _offset_and_gain(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return pixels.offset_and_gain(self.scale, self.bits, self.mean, self.std)
 
     def loss(self, network: nn.Module, batch: Batch, turn: int, rng: Draws) -> dict[str, torch.Tensor]:
         """`loss` is the plain cross-entropy, whatever is learnt by: the one that validation reports, so that both fit in one plot.
@@ -269,7 +301,7 @@ class Classification(Task):
     def _class_weights(self) -> torch.Tensor | None:
         if self.imbalance != "class_weights":
             return None
-        return torch.from_numpy(imbalance.class_weights(np.array(self.counts))).float()
+        return torch.from_numpy(imbalance.class_weights(np.array(self.support))).float()
 
     def _training_outputs(self, network: nn.Module, batch: Batch) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
         """The logits, and those of auxiliary classifiers where the network has any (see `models`)."""
@@ -289,10 +321,18 @@ class Classification(Task):
             for i, end in zip(starts, [*starts[1:], len(batch.sources)], strict=True)
         ]
 
+    def together(self, answers: Sequence[Prediction]) -> Prediction:
+        """The mean of the probabilities; classes in the order of the first model."""
+        first, rows = answers[0], []
+        for answer in answers:
+            assert answer.source == first.source and answer.probabilities is not None
+            rows.append(answer.probabilities[[answer.classes.index(name) for name in first.classes]])
+        return replace(first, probabilities=np.mean(rows, axis=0))
+
     def metric(self, costs: np.ndarray | None = None) -> Answers:
         return Answers(self.classes, costs, self.score)
 
-    def finish(self, outputs: torch.Tensor, truths: torch.Tensor) -> Classification:
+    def finish(self, outputs: torch.Tensor, truths: Any, answers: Sequence[Prediction]) -> Classification:
         """Temperature scaling (Guo et al. 2017): the one number that makes validation probabilities likeliest; no answer changes."""
         from scipy.optimize import minimize_scalar
 
@@ -327,6 +367,22 @@ class Classification(Task):
             return None
         return sheet([to_rgb8(samples[i].pixels()) for i in worst], titles, columns=6)
 
+    @staticmethod
+    def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
+        return report.headline(summary)
+
+    @staticmethod
+    def sections(found: Mapping[str, Any]) -> list[Section]:
+        return report.sections(found)
+
+
+def _refuse_settings_of_boxes(settings: Mapping[str, Any]) -> None:
+    strange = [name for name in _OF_BOXES if settings[name]]
+    strange += [name for name, values in _BOXES_ALONE.items() if settings[name] in values]
+    if strange:
+        name = strange[0]
+        raise UsageError(f"{name}: {settings[name]} is of detection, and these pictures are classified; leave it out")
+
 
 def _natural_size(headers: Sequence[Header]) -> tuple[int, int]:
     """The pictures' own size where all agree and it is small; else a square of the median longer side, in steps of 32 up to 128."""
@@ -346,22 +402,3 @@ def _default_model(size: tuple[int, int], classes: int) -> str:
     if side <= 40:
         return f"C32 B P R [C32 B R C32 B] R P C64 B R [C64 B R C64 B] R P C128 B R [C128 B R C128 B] R G D.2 L{classes}"
     return f"C24k5s2p2 B P R [C24 B R C24 B] R P C48 B R [C48 B R C48 B] R P C96 B R [C96 B R C96 B] R G D.2 L{classes}"
-
-
-def _channels(headers: Sequence[Header]) -> int:
-    """1 where every picture is grey, 3 where they are pictures as we know them, else their own number."""
-    kinds = {header.channels for header in headers}
-    if kinds <= {1, 2}:
-        return 1
-    if kinds <= {1, 2, 3, 4}:
-        return 3
-    if len(kinds) > 1:
-        raise DataError(f"pictures with {sorted(kinds)} channels cannot be mixed; convert them to one number of channels")
-    return kinds.pop()
-
-
-def _border(images: np.ndarray) -> tuple[float, ...]:
-    """The median colour of the outermost pixels of M×H×W×C: what a picture usually has where it ends."""
-    few = images[:: max(1, len(images) // 512)]
-    edges = [few[:, 0], few[:, -1], few[:, :, 0], few[:, :, -1]]
-    return tuple(np.median(np.concatenate([e.reshape(-1, images.shape[3]) for e in edges]), axis=0).tolist())

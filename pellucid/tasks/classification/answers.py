@@ -50,6 +50,30 @@ class Answers:
             )
         return rows
 
+    def gain(self, other: Answers) -> dict[str, Any]:
+        """The paired differences `gain` (of accuracy: "value", "low", "high", "interval") and `balanced_gain` (of balanced accuracy:
+        "mean", "low", "high", "p"); `mcnemar`, where `only_a` counts pictures that are right only here; `accuracy_with` and
+        `accuracy_without`."""
+        from ...core.evidence import mcnemar, paired_bootstrap, proportion
+        from ...core.paired import paired_bootstrap_of
+
+        (truth, ours), (_, theirs) = self._arrays(), other._arrays()
+        right, right_without = ours.argmax(1) == truth, theirs.argmax(1) == truth
+        return {
+            "score": "accuracy",
+            "gain": paired_bootstrap(right, right_without),
+            "balanced_gain": paired_bootstrap_of("balanced_accuracy", truth, ours.argmax(1), theirs.argmax(1)),
+            "mcnemar": mcnemar(right, right_without),
+            "accuracy_with": proportion(int(right.sum()), len(right)),
+            "accuracy_without": proportion(int(right_without.sum()), len(right_without)),
+        }
+
+    def over_mean(self, others: Sequence[Answers]) -> dict[str, Any]:
+        from ...core.evidence import paired_bootstrap
+
+        right, *theirs = (p.argmax(1) == truth for truth, p in (each._arrays() for each in (self, *others)))
+        return paired_bootstrap(right, np.mean(theirs, axis=0))
+
     def against(self, other: Answers) -> dict[str, Any]:
         from ...core.evidence import mcnemar
 

@@ -24,7 +24,7 @@ from ...core.formats import Reading
 from ...core.images import Header
 from ...core.proposals import apart, remembered, with_proposals
 from ...core.rng import Draws
-from ...core.types import Batch, Objects, Placement, Prediction, Sample
+from ...core.types import Batch, Placement, Prediction, Sample
 from ...models.pyramid import headless
 from .. import pixels
 from ..page import Section
@@ -32,7 +32,7 @@ from ..task import Baseline, Task, shuffled
 from . import report
 from .answers import Answers
 from .designs import DESIGNS
-from .merging import fused, merged
+from .merging import fused, in_pictures, merged
 from .sheet import worst
 from .views import VIEWS, moved
 
@@ -106,6 +106,11 @@ class Detection(Task):
             "batch": 16,
             "loss": "bce",
             "optimizer": "adamw",
+            "lr": 2e-3 if settings["optimizer"] in (None, "adamw") else None,
+            # Weights of others know edges and colours well, and objects of these classes not at all.
+            "stage_lr": 0.8 if settings["weights"] else 1.0,
+            "clip": 10.0,
+            "ema": 0.998,
             "augment": policy,
             **asdict(POLICIES[policy]),
             "score": "map",
@@ -268,15 +273,15 @@ class Detection(Task):
         return design.candidates(network, self.normalised(batch.images), proposals).float()
 
     def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
-        rows = outputs.double().cpu().numpy()
+        placements = list(batch.placements)
+        found = in_pictures(outputs, placements)
         starts = [i for i, source in enumerate(batch.sources) if i == 0 or source != batch.sources[i - 1]]
-        found = []
-        for i, end in zip(starts, [*starts[1:], len(batch.sources)], strict=True):
-            placements = [batch.placements[j] for j in range(i, end)]
-            where, scores, labels = merged(rows[i:end], placements, self.crops)
-            size = placements[0].source_size
-            found.append(Prediction(batch.sources[i], size, self.classes, None, where, scores, labels, self.threshold))
-        return found
+        answers = []
+        for i, end in zip(starts, [*starts[1:], len(placements)], strict=True):
+            where, scores, labels = merged(found[i:end], placements[i:end], self.crops)
+            size = placements[i].source_size
+            answers.append(Prediction(batch.sources[i], size, self.classes, None, where, scores, labels, self.threshold))
+        return answers
 
     def metric(self, costs: np.ndarray | None = None) -> Answers:
         if costs is not None:

@@ -3,7 +3,7 @@
 Source: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640), equation 3, with the anchors of YOLO9000 (CVPR 2017).
 
 It is here to be seen and compared with. What it lacks is what came after it: an object is learnt by one place alone, however many see it
-as well; squares of probabilities have small gradients just where the answer is most wrong; and errors of a box are not what overlap measures.
+as well; squares of probabilities have small gradients just where the answer is most wrong; and overlap measures a box otherwise.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def loss(network: Grid, images: Tensor, truths: Sequence[Objects]) -> dict[str, 
     picture, thing = (kinds == 1).nonzero(as_tuple=True)
     goals, sides = wanted[picture, thing], wanted.new_tensor([images.shape[3], images.shape[2]])
     shares = box_xyxy_to_cxcywh(goals) / sides.repeat(2)
-    row, column, anchor = responsible(shares, network.anchors / sides, (raw.shape[1], raw.shape[2]))  # type: ignore[operator]
+    row, column, anchor = responsible(shares, network.anchors / sides, (raw.shape[1], raw.shape[2]))
     said, found = raw[picture, row, column, anchor], boxes[picture, row, column, anchor]
     fit = paired(found.detach(), goals).clamp(0)
     confidence = raw[..., 4].sigmoid()

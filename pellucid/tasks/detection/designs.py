@@ -36,13 +36,8 @@ class Design:
     anchors: int = 0
 
 
-def _of_regions(build: Callable[[Any, int, int], nn.Module], proposes: bool) -> Design:
-    return Design(
-        lambda backbone, classes, neck, anchors: build(backbone, classes, neck),
-        lambda network, images, truths, criterion, draws: two_stage.loss(network, images, truths, draws),
-        two_stage.candidates,
-        proposes,
-    )
+def _regions_learn(network: Any, images: Tensor, truths: Sequence[Objects], criterion: str, draws: Draws) -> dict[str, Tensor]:
+    return two_stage.loss(network, images, truths, draws)
 
 
 DESIGNS: dict[str, Design] = {
@@ -59,9 +54,11 @@ DESIGNS: dict[str, Design] = {
         levels=1,
         anchors=5,
     ),
-    "faster_rcnn": _of_regions(faster_rcnn, proposes=False),
-    "fast_rcnn": _of_regions(fast_rcnn, proposes=True),
-    "rcnn": _of_regions(rcnn, proposes=True),
+    "faster_rcnn": Design(faster_rcnn, _regions_learn, two_stage.candidates, levels=3, anchors=3),
+    "fast_rcnn": Design(
+        lambda backbone, classes, neck, anchors: fast_rcnn(backbone, classes, neck), _regions_learn, two_stage.candidates, True
+    ),
+    "rcnn": Design(lambda backbone, classes, neck, anchors: rcnn(backbone, classes, neck), _regions_learn, two_stage.candidates, True),
     "localiser": Design(
         lambda backbone, classes, neck, anchors: Localiser(backbone, classes),
         localise.loss,

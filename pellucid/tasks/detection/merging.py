@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from ...core import tiles
-from ...core.boxes import clip, iou, suppress_by_class
+from ...core.boxes import clip, iou, suppress_batch
 from ...core.types import Placement, Prediction
 from .views import through
 
@@ -20,9 +21,20 @@ SAME, ALIKE = 0.6, 0.55
 MOST = 300
 
 
-def merged(views: np.ndarray, placements: Sequence[Placement], crops: str) -> Found:
-    """Boxes N×4 in pixels of the picture, scores and labels, highest score first, out of V×K×6 candidates in pixels of its views."""
-    found = [in_picture(rows, placement) for rows, placement in zip(views, placements, strict=True)]
+def in_pictures(candidates: torch.Tensor, placements: Sequence[Placement]) -> list[Found]:
+    """B×K×6 candidates in pixels of their views: of each view suppressed, in pixels of its picture, clipped to it."""
+    rows = candidates.double().cpu().numpy()
+    kept = suppress_batch(rows, SAME)
+    return [_in_picture(view[best[:MOST]], placement) for view, best, placement in zip(rows, kept, placements, strict=True)]
+
+
+def _in_picture(rows: np.ndarray, placement: Placement) -> Found:
+    boxes = clip(through(rows[:, :4], placement.backward), placement.source_size)
+    return _most(boxes, rows[:, 4].clip(0, 1), rows[:, 5].astype(np.int64))
+
+
+def merged(found: Sequence[Found], placements: Sequence[Placement], crops: str) -> Found:
+    """One answer out of what the views of one picture say, each in pixels of the picture: highest score first."""
     if len(found) == 1:
         return found[0]
     if crops == "flip":
@@ -30,15 +42,6 @@ def merged(views: np.ndarray, placements: Sequence[Placement], crops: str) -> Fo
     boxes, scores, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     seen_by = np.concatenate([np.tile(tiles.seen(p), (len(part[1]), 1)) for p, part in zip(placements, found, strict=True)])
     return _most(*tiles.merge(boxes, scores, labels, seen_by, placements[0].source_size))
-
-
-def in_picture(rows: np.ndarray, placement: Placement) -> Found:
-    """K×6 candidates of one view: suppressed, in pixels of the picture, and clipped to it."""
-    rows = rows[rows[:, 4] > 0]
-    scores, labels = rows[:, 4].clip(0, 1), rows[:, 5].astype(np.int64)
-    kept = suppress_by_class(rows[:, :4], scores, labels, SAME)[:MOST]
-    boxes = clip(through(rows[kept, :4], placement.backward), placement.source_size)
-    return _most(boxes, scores[kept], labels[kept])
 
 
 def _most(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Found:

@@ -89,8 +89,8 @@ def _best_of_each(rows: Tensor, values: Tensor, most: int) -> Tensor:
 
 
 def loss(network: Yolo, images: Tensor, truths: Sequence[Objects], criterion: str = "bce") -> dict[str, Tensor]:
-    """class: of all places and classes, binary cross-entropy ("bce") or varifocal ("focal"); box: 1 - CIoU, and side: the distribution of each
-    side's distance, of places that answer for objects. All are sums over the batch, over the sum of what its places should score.
+    """class: of all places and classes, binary cross-entropy ("bce") or varifocal ("focal"); box: 1 - CIoU, and side: the distribution of
+    each side's distance, of places that answer for objects. All are sums over the batch, over the sum of what its places should score.
 
     images: B×C×H×W, normalised. truths: in pixels of these. Means of B pictures, as the loop expects: the divisor is the batch's own.
     """
@@ -129,7 +129,7 @@ def _distances(boxes: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
 
 
 def _of_sides(raw: Tensor, ends: Tensor) -> Tensor:
-    """P: cross-entropy with the two whole distances around the true one, by how near it is to each (Li et al. 2020, eq. 6); mean of 4 sides."""
+    """P: cross-entropy with the two whole distances around the true one, by nearness to each (Li et al. 2020, eq. 6); mean of 4 sides."""
     logs = raw.unflatten(1, (4, BINS)).log_softmax(2)
     low = ends.floor().long()
     share = ends - low
@@ -138,7 +138,7 @@ def _of_sides(raw: Tensor, ends: Tensor) -> Tensor:
 
 
 def candidates(network: Yolo, images: Tensor, most: int, floor: float) -> Tensor:
-    """B×most×6: x1 y1 x2 y2 score label of the likeliest pairs of place and class, highest first; score 0 where there is none above `floor`."""
+    """B×most×6: x1 y1 x2 y2 score label of the likeliest pairs of place and class, highest first; score 0 where none is above `floor`."""
     maps = network.features(images)
     raw = network.head(maps).float()
     boxes = network.boxes(raw, [tuple(each.shape[2:]) for each in maps])  # type: ignore[misc]

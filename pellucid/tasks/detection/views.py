@@ -25,7 +25,7 @@ def flip(image: np.ndarray, size: tuple[int, int], fill: Fill, resolution: float
 
 
 def in_tiles(image: np.ndarray, size: tuple[int, int], fill: Fill, resolution: float) -> list[View]:
-    """The whole picture and its overlapping tiles, at the scale (pixels of a view for one of the picture) that the network was trained at."""
+    """The whole picture and its overlapping tiles, at the scale (pixels of a view for one of the picture) of training."""
     height, width = image.shape[:2]
     scaled, placement = fit(image, (max(1, round(height * resolution)), max(1, round(width * resolution))), fill)
     return [(view, placement.then(cut)) for view, cut in tiles.views(scaled, size, fill)]
