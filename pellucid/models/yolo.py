@@ -1,6 +1,6 @@
 """The YOLO line: every place of every map says at once what is there and where it ends.
 
-Sources: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640): one pass, the place that holds an object's centre answers for it;
+Sources: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640): one pass, the place with an object's centre answers for it;
 J. Redmon, A. Farhadi, YOLO9000, CVPR 2017 (arXiv 1612.08242): anchors fitted to the data; Z. Tian et al., FCOS, ICCV 2019
 (arXiv 1904.01355): no anchors, distances to the four sides; X. Li et al., Generalized Focal Loss, NeurIPS 2020 (arXiv 2006.04388): a side
 as a distribution over distances; Z. Ge et al., YOLOX, 2021 (arXiv 2107.08430): separate towers for what and where.
@@ -48,6 +48,8 @@ class Yolo(nn.Module):
     anchors: levels×A×2 widths and heights in pixels; None for none.
     """
 
+    anchors: Tensor | None
+
     def __init__(self, backbone: Any, classes: int, width: int = 96, anchors: Tensor | None = None) -> None:
         super().__init__()
         self.backbone, self.classes = backbone, classes
@@ -67,10 +69,13 @@ class Yolo(nn.Module):
         return nn.Sequential(conv(width, width, 3), conv(width, width, 3), nn.Conv2d(width, outputs, 1))
 
     def _begin(self) -> None:
+        # A side begins some three strides away, as most do, and not in the middle of what can be said: of boxes far too large, none fits.
+        near = -0.3 * torch.arange(BINS) if self.anchors is None else torch.zeros(1)
+        rare = torch.full((1,), -math.log((1 - PRIOR) / PRIOR))
         for where, what in zip(self.where, self.what, strict=True):
-            for last, bias in ((where[-1], 1.0 if self.sides > 4 else 0.0), (what[-1], -math.log((1 - PRIOR) / PRIOR))):  # type: ignore[index]
+            for last, bias in ((where[-1], near), (what[-1], rare)):  # type: ignore[index]
                 nn.init.normal_(last.weight, std=0.01)
-                nn.init.constant_(last.bias, bias)
+                last.bias.data.copy_(bias.repeat(len(last.bias) // len(bias)))
 
     def features(self, x: Tensor) -> tuple[Tensor, ...]:
         return self.neck(self.levels(self.backbone.features(x)))
@@ -92,7 +97,7 @@ class Yolo(nn.Module):
     def places(self, sizes: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
         """As `places`, each as many times as there are anchors; on the device of the weights."""
         centres, strides = places(sizes, self.strides, self.where[0][-1].weight.device)  # type: ignore[index]
-        count = 1 if self.anchors is None else self.anchors.shape[1]  # type: ignore[union-attr]
+        count = 1 if self.anchors is None else self.anchors.shape[1]
         return centres.repeat_interleave(count, 0), strides.repeat_interleave(count)
 
     def boxes(self, raw: Tensor, sizes: Sequence[tuple[int, int]]) -> Tensor:
@@ -103,7 +108,7 @@ class Yolo(nn.Module):
             steps = torch.arange(BINS, device=raw.device, dtype=torch.float32)
             return decode_distances(sides.unflatten(-1, (4, BINS)).softmax(-1) @ steps, centres, strides[:, None])
         per_level = [height * width for height, width in sizes]
-        shapes = torch.cat([a.repeat(count, 1) for a, count in zip(self.anchors, per_level, strict=True)])  # type: ignore[arg-type]
+        shapes = torch.cat([a.repeat(count, 1) for a, count in zip(self.anchors, per_level, strict=True)])
         return decode_anchored(sides, shapes, centres / strides[:, None] - 0.5, strides[:, None])
 
 
@@ -112,6 +117,8 @@ class Grid(nn.Module):
 
     Of each place and anchor tx ty tw th, the confidence's logit and the classes' logits. anchors: A×2 widths and heights in pixels.
     """
+
+    anchors: Tensor
 
     def __init__(self, backbone: Any, classes: int, width: int = 96, anchors: Tensor | None = None) -> None:
         super().__init__()
@@ -124,7 +131,7 @@ class Grid(nn.Module):
         self.neck = nn.Sequential(conv(self.levels.channels[-1], width, 1), conv(width, width, 3), conv(width, width, 3))
         self.last = nn.Conv2d(width, len(anchors) * (5 + classes), 1)
         nn.init.normal_(self.last.weight, std=0.01)
-        nn.init.zeros_(self.last.bias)
+        nn.init.constant_(self.last.get_parameter("bias"), 0)
 
     def features(self, x: Tensor) -> tuple[Tensor, ...]:
         return (self.neck(self.levels(self.backbone.features(x))[-1]),)
@@ -139,4 +146,4 @@ class Grid(nn.Module):
         """B×S×S×A×(5 + classes) to B×S×S×A×4, x1 y1 x2 y2 in pixels."""
         centres, _ = places([(raw.shape[1], raw.shape[2])], [1.0], raw.device)
         cells = (centres - 0.5).reshape(raw.shape[1], raw.shape[2], 1, 2)
-        return decode_anchored(raw[..., :4].float(), self.anchors, cells, self.stride)  # type: ignore[arg-type]
+        return decode_anchored(raw[..., :4].float(), self.anchors, cells, self.stride)
