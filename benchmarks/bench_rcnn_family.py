@@ -18,7 +18,7 @@ from pellucid.core.boxes import suppress_batch
 from pellucid.core.images import read
 from pellucid.core.proposals import propose
 from pellucid.models import create
-from pellucid.models.rcnn import REGION_NETWORKS
+from pellucid.tasks.detection.designs import DESIGNS
 from pellucid.tasks.detection.two_stage import candidates
 
 SIDE, CLASSES, WIDTH, ROUNDS, REGIONS = 320, 3, 64, 5, 300
@@ -34,7 +34,7 @@ def picture() -> np.ndarray:
 
 def network(name: str, kept: int) -> Any:
     torch.manual_seed(0)
-    made = REGION_NETWORKS[name](create(BACKBONE, 2, 3, (SIDE, SIDE)), CLASSES, WIDTH).eval()
+    made = DESIGNS[name].build(create(BACKBONE, 2, 3, (SIDE, SIDE)), CLASSES, WIDTH, None).eval()
     made.kept = kept
     return made
 

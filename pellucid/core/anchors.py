@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import svg
+from .boxes import iou_of_sizes
 from .errors import DataError
-from .plots import _decades, _line, _Scale, _svg, _text, ticks
 from .rng import generator
 
 # Below this overlap with every anchor a box is a poor match: one that is as high as the anchor is then over four times as wide.
@@ -36,12 +37,6 @@ class Anchors:
         return f"{cover}; {self.poor:.1%} of boxes fit none better than {POOR}."
 
 
-def overlap(sizes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """IoU N×K of boxes N×2 and K×2 (width, height) that lie on one another's centre."""
-    shared = np.minimum(sizes[:, None, 0], others[None, :, 0]) * np.minimum(sizes[:, None, 1], others[None, :, 1])
-    return shared / (sizes.prod(1)[:, None] + others.prod(1)[None, :] - shared)
-
-
 def fit(sizes: np.ndarray, count: int, seed: int = 0) -> Anchors:
     """The best `count` anchors of 16 starts for boxes N×2 (width, height in pixels); boxes without area are left out.
 
@@ -59,19 +54,19 @@ def fit(sizes: np.ndarray, count: int, seed: int = 0) -> Anchors:
 def judge(sizes: np.ndarray, anchors: np.ndarray) -> Anchors:
     """How well given anchors K×2 cover boxes N×2. Raises DataError where no box has an area."""
     anchors = anchors[np.argsort(anchors.prod(1), kind="stable")]
-    best = overlap(_with_area(sizes), anchors).max(1)
+    best = iou_of_sizes(_with_area(sizes), anchors).max(1)
     return Anchors(anchors, float(best.mean()), float((best < POOR).mean()))
 
 
 def spread(sizes: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """k-means++ (Arthur and Vassilvitskii 2007): each first anchor is a box, more likely the further it is from those before."""
     chosen = sizes[rng.integers(len(sizes))][None]
-    far = 1 - overlap(sizes, chosen)[:, 0]
+    far = 1 - iou_of_sizes(sizes, chosen)[:, 0]
     while len(chosen) < count:
         # A little for all, where every box is an anchor already.
         likely = far.clip(0) + 1e-12
         new = sizes[rng.choice(len(sizes), p=likely / likely.sum())][None]
-        chosen, far = np.concatenate([chosen, new]), np.minimum(far, 1 - overlap(sizes, new)[:, 0])
+        chosen, far = np.concatenate([chosen, new]), np.minimum(far, 1 - iou_of_sizes(sizes, new)[:, 0])
     return chosen
 
 
@@ -79,7 +74,7 @@ def cluster(sizes: np.ndarray, anchors: np.ndarray) -> tuple[np.ndarray, list[fl
     """Lloyd's rounds until no anchor moves: anchors K×2, and the mean of 1 − IoU before each round, which never rises."""
     means: list[float] = []
     while True:
-        apart = 1 - overlap(sizes, anchors)
+        apart = 1 - iou_of_sizes(sizes, anchors)
         nearest = apart.argmin(1)
         means.append(float(apart.min(1).mean()))
         moved = np.stack([_centre(sizes[nearest == k], anchor) for k, anchor in enumerate(anchors)])
@@ -93,7 +88,7 @@ def _centre(sizes: np.ndarray, now: np.ndarray) -> np.ndarray:
     if not len(sizes):
         return now
     candidates = np.stack([now, sizes.mean(0), np.median(sizes, axis=0)])
-    gained = overlap(sizes, candidates).mean(0)
+    gained = iou_of_sizes(sizes, candidates).mean(0)
     # Not for a rounding error: the rounds would never end.
     return candidates[gained.argmax()] if gained.max() > gained[0] + 1e-9 else now
 
@@ -103,26 +98,29 @@ def figure(sizes: np.ndarray, anchors: Anchors) -> str:
     overlaps."""
     boxes = _with_area(sizes)
     boxes = boxes[:: math.ceil(len(boxes) / DRAWN)]
-    poor = overlap(boxes, anchors.sizes).max(1) < POOR
+    poor = iou_of_sizes(boxes, anchors.sizes).max(1) < POOR
     low, high = float(min(boxes.min(), anchors.sizes.min())) * 0.9, float(max(boxes.max(), anchors.sizes.max())) * 1.1
     left, top, side = 46.0, 60.0, 330.0
-    across, up = _Scale(low, high, left, left + side, log=True), _Scale(low, high, top + side, top, log=True)
-    levels = [level for level in (_decades(low, high) if high > 4 * low else ticks(low, high)) if low <= level <= high]
+    across, up = svg.Scale(low, high, left, left + side, log=True), svg.Scale(low, high, top + side, top, log=True)
+    levels = [level for level in (svg.decades(low, high) if high > 4 * low else svg.ticks(low, high)) if low <= level <= high]
     parts = [
-        _text(0, 14, "Sizes of boxes (log scales)", "ink bold"),
-        _text(0, 32, "blue: boxes · rings: those that no anchor fits · orange: anchors"),
+        svg.text(0, 14, "Sizes of boxes (log scales)", "ink bold"),
+        svg.text(0, 32, "blue: boxes · rings: those that no anchor fits · orange: anchors"),
     ]
     for level in levels:
-        parts += [_line(left, up(level), left + side, up(level), "hair"), _line(across(level), top, across(level), top + side, "hair")]
-        parts += [_text(left - 8, up(level) + 4, f"{level:g}", "end"), _text(across(level), top + side + 17, f"{level:g}", "mid")]
+        parts += [
+            svg.line(left, up(level), left + side, up(level), "hair"),
+            svg.line(across(level), top, across(level), top + side, "hair"),
+        ]
+        parts += [svg.text(left - 8, up(level) + 4, f"{level:g}", "end"), svg.text(across(level), top + side + 17, f"{level:g}", "mid")]
     for (width, height), alone in zip(boxes.tolist(), poor.tolist(), strict=True):
         parts.append(
             _dot(across(width), up(height), 2.6, "rule") if alone else _dot(across(width), up(height), 2, "a", ' fill-opacity=".4"')
         )
     for width, height in anchors.sizes.tolist():
         parts.append(_dot(across(width), up(height), 5, "b", tip=f"{width:.0f}×{height:.0f}"))
-    parts += [_text(left + side, top + side + 34, "width, pixels", "end"), _text(left, top - 6, "height, pixels")]
-    return _svg(left + side + 12, top + side + 40, "Sizes of boxes and anchors", parts)
+    parts += [svg.text(left + side, top + side + 34, "width, pixels", "end"), svg.text(left, top - 6, "height, pixels")]
+    return svg.document(left + side + 12, top + side + 40, "Sizes of boxes and anchors", parts)
 
 
 def _dot(x: float, y: float, radius: float, css: str, extra: str = "", tip: str = "") -> str:

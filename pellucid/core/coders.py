@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from .boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
+from .boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, iou_of_sizes
 
 Weights = tuple[float, float, float, float]
 
@@ -90,10 +90,7 @@ def responsible(boxes_cxcywh: Tensor, anchors_wh: Tensor, grid: tuple[int, int])
     """
     most = boxes_cxcywh.new_tensor([grid[1] - 1, grid[0] - 1])
     cells = (boxes_cxcywh[..., :2] * _columns_rows(boxes_cxcywh, grid)).floor().clamp(min=torch.zeros_like(most), max=most).long()
-    sizes = boxes_cxcywh[..., None, 2:]
-    both = torch.minimum(sizes, anchors_wh).prod(-1)
-    union = sizes.prod(-1) + anchors_wh.prod(-1) - both
-    return cells[..., 1], cells[..., 0], (both / union).argmax(-1)
+    return cells[..., 1], cells[..., 0], iou_of_sizes(boxes_cxcywh[..., 2:], anchors_wh).argmax(-1)
 
 
 def grid_shape(grid: tuple[int, int], boxes: int, classes: int, shared_classes: bool = False) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Plots as SVG text: small, self-contained, with real text in them, right on light and on dark paper.
+"""Plots as SVG text: small, self-contained, with real text in them, right on light and on dark paper (`svg.py` has the parts).
 
 The palette is Okabe and Ito's (2008), which the colour-blind tell apart; lines are named where they end, not in a legend.
 """
@@ -6,25 +6,15 @@ The palette is Okabe and Ito's (2008), which the colour-blind tell apart; lines 
 from __future__ import annotations
 
 import math
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
 import numpy as np
 
+from . import svg
 from .evidence import BINS, confidence_bin, wilson
 
-STYLE = (
-    ".plot{font:12px/1 system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif;font-variant-numeric:tabular-nums;"
-    "--ink:#22262a;--soft:#666d75;--hair:#e3e5e8;--a:#0072b2;--b:#d55e00;--on:#fff}"
-    "@media screen and (prefers-color-scheme:dark){.plot{--ink:#e4e6e8;--soft:#9aa2aa;--hair:#31363b;--a:#56b4e9;--b:#f0a13c;--on:#111}}"
-    ".plot text{fill:var(--soft)}.plot .ink{fill:var(--ink)}.plot .on{fill:var(--on)}"
-    ".plot .hair{stroke:var(--hair);fill:none}.plot .rule{stroke:var(--soft);fill:none}"
-    ".plot .a{fill:var(--a)}.plot .b{fill:var(--b)}.plot .line{fill:none;stroke-width:2;stroke-linejoin:round;stroke-linecap:round}"
-    ".plot .line.a{fill:none;stroke:var(--a)}.plot .line.b{fill:none;stroke:var(--b)}"
-    ".plot .end{text-anchor:end}.plot .mid{text-anchor:middle}.plot .bold{font-weight:600}"
-)
 COLOURS = ("a", "b")
 # The same eight for several lines; on light paper the pale ones are darkened, so that a name can be read in its line's colour.
 MANY = {
@@ -46,58 +36,6 @@ MANY_STYLE = (
 )
 
 
-def _svg(width: float, height: float, title: str, parts: Sequence[str]) -> str:
-    size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" role="img" aria-label="{escape(title)}" {size}>'
-    return f"{head}<title>{escape(title)}</title><style>{STYLE}</style>{''.join(parts)}</svg>\n"
-
-
-def _text(x: float, y: float, text: str, css: str = "", extra: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" class="{css}"{extra}>{escape(text)}</text>'
-
-
-def _line(x1: float, y1: float, x2: float, y2: float, css: str, extra: str = "") -> str:
-    return f'<path d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" class="{css}"{extra}/>'
-
-
-def _width(text: str) -> float:
-    """About how wide 12-pixel text is, on the generous side."""
-    return sum(12.5 if unicodedata.east_asian_width(c) in "WF" else 0 if unicodedata.combining(c) else 6.9 for c in text)
-
-
-def _short(text: str, most: float) -> str:
-    if _width(text) <= most:
-        return text
-    while text and _width(text) > most - 8:
-        text = text[:-1]
-    return text.rstrip() + "…"
-
-
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers from at or below `low` to at or above `high`: steps of 1, 2, 2.5 or 5 times a power of ten."""
-    span = high - low if high > low else max(abs(high), 1.0)
-    raw = span / about
-    power = 10.0 ** math.floor(math.log10(raw))
-    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * 0.999)
-    first, last = math.floor(low / step + 1e-9), math.ceil((low + span) / step - 1e-9)
-    return [round(k * step, 12) for k in range(first, last + 1)]
-
-
-@dataclass(frozen=True)
-class _Scale:
-    """Numbers to pixels, straight or logarithmic."""
-
-    low: float
-    high: float
-    start: float
-    stop: float
-    log: bool = False
-
-    def __call__(self, value: float) -> float:
-        low, high, value = (math.log(v) if self.log else v for v in (self.low, self.high, value))
-        return self.start + (value - low) / (high - low) * (self.stop - self.start)
-
-
 def curves(
     series: Mapping[str, Sequence[float | None]],
     title: str,
@@ -116,48 +54,39 @@ def curves(
     known = [v for values in lines.values() for v in values if math.isfinite(v)] or [0.0]
     log = not percent and min(known) > 0 and max(known) > 30 * min(known)
     width, height, left, top, bottom = 440.0, 280.0, 46.0, 44.0, 36.0
-    right = 18 + max(_width(name) for name in lines)
+    right = 18 + max(svg.width_of(name) for name in lines)
     # A loss is seen against 0; a share among its own values, and never without some room below.
     least = min(min(known), max(known) - 0.1) if percent else min(0.0, *known)
-    levels = _decades(min(known), max(known)) if log else ticks(least, max(known))
+    levels = svg.decades(min(known), max(known)) if log else svg.ticks(least, max(known))
     if percent:
         levels = [level for level in levels if 0 <= level <= 1] or levels
-    across = _Scale(min(x), max(x) if max(x) > min(x) else min(x) + 1, left + 8, width - right)
+    across = svg.Scale(min(x), max(x) if max(x) > min(x) else min(x) + 1, left + 8, width - right)
     low, high = min(levels[0], *known), max(levels[-1], *known)
-    up = _Scale(low, high if high > low else low + 1, height - bottom, top, log)
-    parts = [_text(0, 14, title + (" (log scale)" if log else ""), "ink bold")]
+    up = svg.Scale(low, high if high > low else low + 1, height - bottom, top, log)
+    parts = [svg.text(0, 14, title + (" (log scale)" if log else ""), "ink bold")]
     for level in levels:
         parts += [
-            _line(left, up(level), width - right, up(level), "hair"),
-            _text(left - 8, up(level) + 4, _number(level, percent), "end"),
+            svg.line(left, up(level), width - right, up(level), "hair"),
+            svg.text(left - 8, up(level) + 4, svg.number(level, percent), "end"),
         ]
-    for at in _whole_ticks(min(x), max(x)):
-        parts.append(_text(across(at), height - bottom + 18, f"{at:g}", "mid"))
-    parts.append(_text(width - right, height - 3, x_name, "end"))
+    for at in svg.whole_ticks(min(x), max(x)):
+        parts.append(svg.text(across(at), height - bottom + 18, f"{at:g}", "mid"))
+    parts.append(svg.text(width - right, height - 3, x_name, "end"))
     if mark:
         at = across(mark[0])
-        parts.append(_line(at, top - 4, at, height - bottom, "rule", ' stroke-dasharray="2 3"'))
-        parts.append(_text(min(at, width - right - _width(mark[1]) / 2), top - 9, mark[1], "mid"))
+        parts.append(svg.line(at, top - 4, at, height - bottom, "rule", ' stroke-dasharray="2 3"'))
+        parts.append(svg.text(min(at, width - right - svg.width_of(mark[1]) / 2), top - 9, mark[1], "mid"))
     ends = []
     for (name, values), colour in zip(lines.items(), COLOURS, strict=False):
         points = [(across(a), up(v)) if math.isfinite(v) else None for a, v in zip(x, values, strict=False)]
-        parts.append(f'<path d="{_path(points)}" class="line {colour}"/>')
+        parts.append(f'<path d="{svg.path(points)}" class="line {colour}"/>')
         last = next((point for point in reversed(points) if point), None)
         if last:
             parts.append(f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3" class="{colour}"/>')
             ends.append((last[1], name, colour))
     for y, name, colour in _apart(ends, 15):
-        parts.append(_text(width - right + 9, y + 4, name, f"bold {colour}"))
-    return _svg(width, height, title, parts)
-
-
-def _path(points: Sequence[tuple[float, float] | None]) -> str:
-    text, pen = [], "M"
-    for point in points:
-        if point:
-            text.append(f"{pen}{point[0]:.1f} {point[1]:.1f}")
-        pen = "L" if point else "M"
-    return "".join(text)
+        parts.append(svg.text(width - right + 9, y + 4, name, f"bold {colour}"))
+    return svg.document(width, height, title, parts)
 
 
 def _apart(ends: list[tuple[float, str, str]], least: float) -> list[tuple[float, str, str]]:
@@ -169,23 +98,6 @@ def _apart(ends: list[tuple[float, str, str]], least: float) -> list[tuple[float
     return ends
 
 
-def _decades(low: float, high: float) -> list[float]:
-    """Powers of ten, and where there would be few of them 2 and 5 times those."""
-    powers = [10.0**k for k in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
-    levels = [power * m for power in powers for m in ((1, 2, 5) if high < 300 * low else (1,))]
-    return [level for level in levels if low * 0.8 <= level <= high * 1.25]
-
-
-def _whole_ticks(low: float, high: float) -> list[float]:
-    if high - low <= 6:
-        return [float(k) for k in range(math.ceil(low), math.floor(high) + 1)]
-    return [low, *(t for t in ticks(low, high) if t == int(t) and low + (high - low) / 12 < t <= high)]
-
-
-def _number(value: float, percent: bool) -> str:
-    return f"{value * 100:.4g} %" if percent else f"{value:.6g}"
-
-
 def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[str], title: str = "Confusion matrix") -> str:
     """Rows are the truth, columns the answers; each row is shaded by its shares: right answers in blue, wrong ones in orange, which is
     stretched to the largest share of errors so that rare ones are seen. Numbers are left out above 25 classes."""
@@ -195,18 +107,18 @@ def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[st
     worst = max(float((shares * (1 - np.eye(count))).max()), 1e-9)
     side = float(np.clip(460 / count, 9, 46))
     most = 130.0
-    names = [_short(name, most) for name in classes]
-    longest = max(map(_width, names))
+    names = [svg.shortened(name, most) for name in classes]
+    longest = max(map(svg.width_of, names))
     turned = longest > side - 4
     left, top = longest + 14, (longest * 0.72 + 30 if turned else 44) + 4
     width = left + side * count + (longest * 0.72 if turned else 4)
-    parts = [_text(0, 12, "truth ↓  answer →")]
+    parts = [svg.text(0, 12, "truth ↓  answer →")]
     small = f' style="font-size:{min(12.0, side * 0.95):.1f}px"'
     for c, name in enumerate(names):
         middle = side * (c + 0.5)
-        parts.append(_text(left - 8, top + middle + 4, name, "ink end", small))
+        parts.append(svg.text(left - 8, top + middle + 4, name, "ink end", small))
         where = f' transform="rotate(-45 {left + middle + 3:.1f} {top - 7:.1f})"' if turned else ""
-        parts.append(_text(left + middle + (3 if turned else 0), top - 7, name, "ink" if turned else "ink mid", small + where))
+        parts.append(svg.text(left + middle + (3 if turned else 0), top - 7, name, "ink" if turned else "ink mid", small + where))
     parts.append(f'<rect x="{left:.1f}" y="{top:.1f}" width="{side * count:.1f}" height="{side * count:.1f}" class="hair"/>')
     for row, column in zip(*np.nonzero(cells), strict=True):
         strength = float(shares[row, column]) if row == column else 0.12 + 0.88 * float(shares[row, column]) / worst
@@ -218,8 +130,10 @@ def confusion(matrix: Sequence[Sequence[int]] | np.ndarray, classes: Sequence[st
         parts.append(f'<rect {box} class="{colour}" fill-opacity="{strength:.2f}"><title>{escape(tip)}</title></rect>')
         if count <= 25:
             size = f' style="font-size:{min(12.0, side * 0.42):.1f}px" pointer-events="none"'
-            parts.append(_text(x + side / 2, y + side / 2 + 4, f"{cells[row, column]}", f"mid {'on' if strength > 0.85 else 'ink'}", size))
-    return _svg(width, top + side * count + 4, title, parts)
+            parts.append(
+                svg.text(x + side / 2, y + side / 2 + 4, f"{cells[row, column]}", f"mid {'on' if strength > 0.85 else 'ink'}", size)
+            )
+    return svg.document(width, top + side * count + 4, title, parts)
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, title: str = "Calibration") -> str:
@@ -230,29 +144,29 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, title: str = "Calib
     left, top, side, low, strip = 46.0, 34.0, 290.0, 24.0, 44.0
     base = top + side
     floor = base + low + strip
-    across, up = _Scale(0, 1, left, left + side), _Scale(0, 1, base, top)
-    parts = [_text(0, 14, "Right answers against confidence", "ink bold")]
+    across, up = svg.Scale(0, 1, left, left + side), svg.Scale(0, 1, base, top)
+    parts = [svg.text(0, 14, "Right answers against confidence", "ink bold")]
     for level in (0, 0.25, 0.5, 0.75, 1):
         parts += [
-            _line(left, up(level), left + side, up(level), "hair"),
-            _text(left - 8, up(level) + 4, _number(level, True), "end"),
+            svg.line(left, up(level), left + side, up(level), "hair"),
+            svg.text(left - 8, up(level) + 4, svg.number(level, True), "end"),
         ]
-        parts.append(_text(across(level), floor + 16, _number(level, True), "mid"))
-    parts.append(_line(across(0), up(0), across(1), up(1), "rule", ' stroke-dasharray="2 3"'))
+        parts.append(svg.text(across(level), floor + 16, svg.number(level, True), "mid"))
+    parts.append(svg.line(across(0), up(0), across(1), up(1), "rule", ' stroke-dasharray="2 3"'))
     counts = np.bincount(bins, minlength=BINS)
     for b in np.flatnonzero(counts):
         inside = bins == b
         x, share = across(float(confidence[inside].mean())), float(correct[inside].mean())
         ends = wilson(int(correct[inside].sum()), int(counts[b]))
-        parts.append(_line(x, up(ends[0]), x, up(ends[1]), "line a", ' stroke-opacity=".55"'))
+        parts.append(svg.line(x, up(ends[0]), x, up(ends[1]), "line a", ' stroke-opacity=".55"'))
         tip, radius = f"{counts[b]} answers, {share:.1%} right", 2.5 + 3 * math.sqrt(counts[b] / counts.max())
         parts.append(f'<circle cx="{x:.1f}" cy="{up(share):.1f}" r="{radius:.1f}" class="a"><title>{tip}</title></circle>')
         tall = max(1.0, strip * counts[b] / counts.max())
         bar = f'x="{across(b / BINS) + 1:.1f}" y="{floor - tall:.1f}" width="{side / BINS - 2:.1f}" height="{tall:.1f}"'
         parts.append(f'<rect {bar} class="a" fill-opacity=".35"/>')
-    parts += [_line(left, floor, left + side, floor, "hair"), _text(left, base + 16, f"answers (up to {counts.max():,} in a bin)")]
-    parts.append(_text(left + side, floor + 33, "confidence", "end"))
-    return _svg(left + side + 24, floor + 40, title, parts)
+    parts += [svg.line(left, floor, left + side, floor, "hair"), svg.text(left, base + 16, f"answers (up to {counts.max():,} in a bin)")]
+    parts.append(svg.text(left + side, floor + 33, "confidence", "end"))
+    return svg.document(left + side + 24, floor + 40, title, parts)
 
 
 @dataclass(frozen=True)
@@ -278,51 +192,54 @@ def overlay(lines: Sequence[Line], title: str, x_name: str, percent: bool = Fals
     xs = [float(v) for line in lines for v in line.x] or [0.0, 1.0]
     log = not percent and min(known) > 0 and max(known) > 30 * min(known)
     least = min(min(known), max(known) - 0.1) if percent else min(0.0, *known)
-    levels = _decades(min(known), max(known)) if log else ticks(least, max(known))
+    levels = svg.decades(min(known), max(known)) if log else svg.ticks(least, max(known))
     if percent:
         levels = [level for level in levels if 0 <= level <= 1] or levels
     named = [line for line in lines if line.colour]
-    right = 18 + max([_width(_short(line.name, 150)) for line in named], default=0)
+    right = 18 + max([svg.width_of(svg.shortened(line.name, 150)) for line in named], default=0)
     left, top, bottom, plot = 50.0, 58.0 if above else 34.0, 36.0, 340.0
     width, height = left + plot + right, top + max(210.0, 15.0 * len(named)) + bottom
     low, high = min(levels[0], *known), max(levels[-1], *known)
-    across = _Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, left + 8, left + plot)
-    up = _Scale(low, high if high > low else low + 1, height - bottom, top, log)
-    parts = [f"<style>{MANY_STYLE}</style>", _text(0, 14, title + (" (log scale)" if log else ""), "ink bold")]
+    across = svg.Scale(min(xs), max(xs) if max(xs) > min(xs) else min(xs) + 1, left + 8, left + plot)
+    up = svg.Scale(low, high if high > low else low + 1, height - bottom, top, log)
+    parts = [f"<style>{MANY_STYLE}</style>", svg.text(0, 14, title + (" (log scale)" if log else ""), "ink bold")]
     for level in levels:
-        parts += [_line(left, up(level), left + plot, up(level), "hair"), _text(left - 8, up(level) + 4, _number(level, percent), "end")]
-    parts += [*_axis(across, height - bottom + 18, 1.0), _text(left + plot, height - 3, x_name, "end")]
+        parts += [
+            svg.line(left, up(level), left + plot, up(level), "hair"),
+            svg.text(left - 8, up(level) + 4, svg.number(level, percent), "end"),
+        ]
+    parts += [*_axis(across, height - bottom + 18, 1.0), svg.text(left + plot, height - 3, x_name, "end")]
     if above:
-        parts += [*_axis(across, top - 8, above[1]), _text(left + plot, top - 24, above[0], "end")]
+        parts += [*_axis(across, top - 8, above[1]), svg.text(left + plot, top - 24, above[0], "end")]
     ends = []
     for line in sorted(lines, key=lambda line: line.colour is not None):
         parts += _drawn(line, across, up)
         if line.colour:
             last = max((i for i, v in enumerate(line.y) if math.isfinite(v)), default=None)
-            ends += [] if last is None else [(up(line.y[last]), _short(line.name, 150), line.colour)]
+            ends += [] if last is None else [(up(line.y[last]), svg.shortened(line.name, 150), line.colour)]
     for y, (_, name, colour) in zip(_spread([end[0] for end in ends], 15, top, height - bottom), ends, strict=True):
-        parts.append(_text(left + plot + 9, y + 4, name, f"bold filled {colour}"))
-    return _svg(width, height, title, parts)
+        parts.append(svg.text(left + plot + 9, y + 4, name, f"bold filled {colour}"))
+    return svg.document(width, height, title, parts)
 
 
-def _axis(across: _Scale, y: float, unit: float) -> list[str]:
+def _axis(across: svg.Scale, y: float, unit: float) -> list[str]:
     """Numbers of an axis whose one is `unit` of the scale; few enough to stand apart."""
     low, high = across.low / unit, across.high / unit
-    marks = [t for t in ticks(low, high, 5) if low - 1e-9 <= t <= high + 1e-9 and (t == int(t) or high - low < 2)]
-    return [_text(across(mark * unit), y, _thousands(mark), "mid") for mark in marks]
+    marks = [t for t in svg.ticks(low, high, 5) if low - 1e-9 <= t <= high + 1e-9 and (t == int(t) or high - low < 2)]
+    return [svg.text(across(mark * unit), y, _thousands(mark), "mid") for mark in marks]
 
 
 def _thousands(value: float) -> str:
     return f"{value / 1e6:g} M" if value >= 1e6 else f"{value / 1e3:g} k" if value >= 1e4 else f"{value:g}"
 
 
-def _drawn(line: Line, across: _Scale, up: _Scale) -> list[str]:
+def _drawn(line: Line, across: svg.Scale, up: svg.Scale) -> list[str]:
     points = [(across(x), up(y)) if math.isfinite(y) else None for x, y in zip(line.x, line.y, strict=True)]
     css = f"drawn {line.colour or 'faint'}{' dashed' if line.dashed else ''}"
-    parts = [f'<path d="{_path(points)}" class="{css}"><title>{escape(line.name)}</title></path>']
+    parts = [f'<path d="{svg.path(points)}" class="{css}"><title>{escape(line.name)}</title></path>']
     if line.colour and len(line.low) and max(b - a for a, b in zip(line.low, line.high, strict=True)) > 0:
         edge = [*zip(line.x, line.high, strict=True), *reversed(list(zip(line.x, line.low, strict=True)))]
-        parts.insert(0, f'<path d="{_path([(across(x), up(y)) for x, y in edge])}Z" class="band {line.colour}"/>')
+        parts.insert(0, f'<path d="{svg.path([(across(x), up(y)) for x, y in edge])}Z" class="band {line.colour}"/>')
     last = next((point for point in reversed(points) if point), None)
     if line.colour and last:
         parts.append(f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3" class="filled {line.colour}"/>')
@@ -359,26 +276,26 @@ class Mark:
 def forest(rows: Sequence[Mark], title: str, x_name: str, zero: float | None = None, strong: str = "") -> str:
     """Values with their intervals, one below the other. zero: where a rule stands. strong: the name of the row in blue."""
     known = [v for row in rows for v in (row.value, row.low, row.high, zero) if v is not None] or [0.0, 1.0]
-    marks = ticks(min(known), max(known), 5)
-    left = 24 + max(_width(_short(row.name, 300)) for row in rows)
+    marks = svg.ticks(min(known), max(known), 5)
+    left = 24 + max(svg.width_of(svg.shortened(row.name, 300)) for row in rows)
     plot, top, step = 340.0, 30.0, 26.0
-    right = 20 + max(_width(row.said) for row in rows)
+    right = 20 + max(svg.width_of(row.said) for row in rows)
     base = top + step * len(rows)
-    across = _Scale(marks[0], marks[-1], left, left + plot)
-    parts = [_text(0, 14, title, "ink bold")]
+    across = svg.Scale(marks[0], marks[-1], left, left + plot)
+    parts = [svg.text(0, 14, title, "ink bold")]
     for mark in marks:
         parts += [
-            _line(across(mark), top, across(mark), base, "hair"),
-            _text(across(mark), base + 17, f"{mark:.6g}".replace("-", "\u2212"), "mid"),
+            svg.line(across(mark), top, across(mark), base, "hair"),
+            svg.text(across(mark), base + 17, f"{mark:.6g}".replace("-", "\u2212"), "mid"),
         ]
     if zero is not None:
-        parts.append(_line(across(zero), top, across(zero), base, "rule"))
-    parts.append(_text(left + plot, base + 34, x_name, "end"))
+        parts.append(svg.line(across(zero), top, across(zero), base, "rule"))
+    parts.append(svg.text(left + plot, base + 34, x_name, "end"))
     for i, row in enumerate(rows):
         y, colour = top + step * (i + 0.5), "a" if row.name == strong else "b"
-        parts += [_text(left - 14, y + 4, _short(row.name, 300), "ink end"), _text(left + plot + 16, y + 4, row.said)]
+        parts += [svg.text(left - 14, y + 4, svg.shortened(row.name, 300), "ink end"), svg.text(left + plot + 16, y + 4, row.said)]
         if row.low is not None and row.high is not None:
-            parts.append(_line(across(row.low), y, across(row.high), y, f"line {colour}"))
+            parts.append(svg.line(across(row.low), y, across(row.high), y, f"line {colour}"))
         if row.value is not None:
             parts.append(f'<circle cx="{across(row.value):.1f}" cy="{y:.1f}" r="4.5" class="{colour}"/>')
-    return _svg(left + plot + right, base + 40, title, parts)
+    return svg.document(left + plot + right, base + 40, title, parts)

@@ -65,11 +65,7 @@ def remembered(picture: np.ndarray, most: int = 300) -> np.ndarray:
 def with_proposals(objects: Objects, boxes_xyxy: np.ndarray) -> Objects:
     """The objects of a picture and its proposals in one, so that augmentation moves both; `apart` undoes it."""
     count = len(boxes_xyxy)
-    return Objects(
-        np.concatenate([objects.boxes, boxes_xyxy]),
-        np.concatenate([objects.labels, np.full(count, PROPOSAL)]),
-        np.concatenate([objects.ignore, np.ones(count, bool)]),
-    )
+    return Objects.joined([objects, Objects(boxes_xyxy, np.full(count, PROPOSAL), np.ones(count, bool))])
 
 
 def apart(objects: Objects) -> tuple[Objects, np.ndarray]:

@@ -130,11 +130,13 @@ def split(
     fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
     classes: Sequence[str] = (),
     sources: Sequence[str] = (),
+    validation: float | None = None,
 ) -> Splits:
     """Share out N samples by class, without parting copies or groups; the same seed gives the same split.
 
     truths: int N. given: the data's own split ("train", "validation", "test" to indices). It is kept; a part that it lacks is cut
     from its train, as large as the other part, at most a quarter of train. With train alone, or nothing, `fractions` hold.
+    validation: the share of what it is cut from, instead.
     classes, sources: names for the messages. Without groups each class has its fractions within one picture.
     Raises DataError for a class with too few independent pictures or groups to be in every part.
     """
@@ -142,11 +144,13 @@ def split(
     groups = _merged(labels_of_group, duplicate_labels)
     pool = np.asarray(given.get("train", np.arange(len(answers))), np.int64)
     kept = {part: np.sort(np.asarray(given[part], np.int64)) for part in _PARTS[1:] if part in given}
-    shares = _shares(len(pool), {part: len(indices) for part, indices in kept.items()}, fractions)
+    if validation is not None:
+        fractions = (1 - validation - fractions[2], validation, fractions[2])
+    shares = _shares(len(pool), {part: len(indices) for part, indices in kept.items()}, fractions, validation)
     of_pool = _cut(answers[pool], groups[pool], shares, generator(seed), classes)
     found = kept | {part: np.sort(pool[of_pool == number]) for number, part in enumerate(shares)}
     sizes = np.bincount(groups) if len(groups) else np.zeros(1, np.int64)
-    notes = [_how(found, kept)]
+    notes = [_how(found, kept, validation)]
     notes += _crossing(kept | {"train": pool}, duplicate_labels, "a copy")
     notes += _crossing(kept | {"train": pool}, _numbered(labels_of_group), "a picture of the same group")
     notes += _copies(np.asarray(duplicate_labels), answers, sources) + _largest(int(sizes.max()), len(answers))
@@ -198,7 +202,7 @@ def _merged(names: Sequence[str | None], duplicate_labels: np.ndarray) -> np.nda
     return _components(count, np.concatenate([np.column_stack([rows, _numbered(names)]), np.column_stack([rows, first[inverse]])]))
 
 
-def _shares(pool: int, kept: Mapping[str, int], fractions: tuple[float, float, float]) -> dict[str, float]:
+def _shares(pool: int, kept: Mapping[str, int], fractions: tuple[float, float, float], validation: float | None) -> dict[str, float]:
     """What part of the pool each part takes that is not given."""
     if not kept:
         return dict(zip(_PARTS, fractions, strict=True))
@@ -206,6 +210,8 @@ def _shares(pool: int, kept: Mapping[str, int], fractions: tuple[float, float, f
     if not missing:
         return {"train": 1.0}
     share = min(0.25, *(size / max(1, pool) for size in kept.values()))
+    if missing[0] == "validation" and validation is not None:
+        share = validation
     return {"train": 1 - share, missing[0]: share}
 
 
@@ -273,13 +279,14 @@ def _enough(groups: Sequence[int], shares: Mapping[str, float], names: Sequence[
             raise DataError(f"class {name}: has only {count} {what} (copies count as one), but {needs}; add some or remove the class")
 
 
-def _how(found: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray]) -> str:
+def _how(found: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray], validation: float | None) -> str:
     sizes = ", ".join(f"{part} {len(found[part]):,}" for part in _PARTS)
     if not kept:
         return f"split by class: {sizes}"
     cut = [part for part in _PARTS[1:] if part not in kept]
     own = f"the data's own split is kept: {sizes}"
-    return own + (f"; {cut[0]} was cut from train, as large as {next(iter(kept))}, at most a quarter of train" if cut else "")
+    usual = f"as large as {next(iter(kept))}, at most a quarter of train"
+    return own + (f"; {cut[0]} was cut from train, {usual if validation is None else f'{validation:.0%} of it'}" if cut else "")
 
 
 def _crossing(parts: Mapping[str, np.ndarray], labels: np.ndarray, what: str) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .boxes import iou, suppress
+from .boxes import iou, suppress_by_class
 from .crops import View
 from .images import fit
 from .types import Placement
@@ -126,11 +126,7 @@ def _slack(windows: np.ndarray) -> np.ndarray:
 
 def _suppressed(boxes: np.ndarray, scores: np.ndarray, groups: np.ndarray, which: np.ndarray, threshold: float) -> np.ndarray:
     """Those of `which` that are left when boxes of one group are held against each other, highest score first."""
-    if not len(which):
-        return which
-    # Groups so far apart that none meets another.
-    apart = groups[which, None] * (np.abs(boxes[which]).max() * 2 + 1)
-    return which[suppress(boxes[which] + apart, scores[which], threshold)]
+    return which[suppress_by_class(boxes[which], scores[which], groups[which], threshold)]
 
 
 def _completed(said: _Said, pieces: np.ndarray, whole: np.ndarray) -> np.ndarray:

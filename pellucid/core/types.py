@@ -48,6 +48,12 @@ class Objects:
         """Some of them: indices or booleans."""
         return Objects(self.boxes[which], self.labels[which], self.ignore[which])
 
+    @staticmethod
+    def joined(parts: Sequence[Objects]) -> Objects:
+        """Those of all parts, one after another; of no part, none."""
+        parts = [Objects([], [], []), *parts]  # type: ignore[arg-type]
+        return Objects(*(np.concatenate([getattr(each, name) for each in parts]) for name in ("boxes", "labels", "ignore")))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
@@ -187,11 +193,18 @@ class Prediction:
         for name, value in (("boxes", boxes), ("scores", scores), ("labels", labels)):
             object.__setattr__(self, name, value)
 
+    def said(self) -> Prediction:
+        """Without the objects below the threshold; an answer of another kind as it is."""
+        if self.boxes is None or self.scores is None or self.labels is None:
+            return self
+        count = int((self.scores >= self.threshold).sum())
+        return replace(self, boxes=self.boxes[:count], scores=self.scores[:count], labels=self.labels[:count])
+
     def objects(self) -> list[dict[str, Any]]:
         """What is said to be in the picture: label, confidence and box of each object, surest first."""
-        assert self.boxes is not None and self.scores is not None and self.labels is not None
-        said = self.scores >= self.threshold
-        rows = zip(self.labels[said].tolist(), self.scores[said].tolist(), self.boxes[said].tolist(), strict=True)
+        said = self.said()
+        assert said.boxes is not None and said.scores is not None and said.labels is not None
+        rows = zip(said.labels.tolist(), said.scores.tolist(), said.boxes.tolist(), strict=True)
         return [{"label": self.classes[label], "confidence": score, "box": box} for label, score, box in rows]
 
     def to_json(self) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
     started = time.perf_counter()
     metrics = {part: scored(room, views, answers[part]) for part, views in (("validation", validation), ("test", test))}
     evidence = {part: metric.result() for part, metric in metrics.items()}
-    rivals, against = _baselines(prepared, metrics["test"], say) if recipe.baselines else ({}, None)
+    rivals, against = _baselines(prepared, metrics["test"], say) if recipe.baselines and room.has_baselines else ({}, None)
     summary: dict[str, Any] = {
         "task": room.name,
         "name": folder.name,
@@ -68,13 +68,17 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
     report.write(folder)
     # Last of all: a run without a checkpoint is a finished one.
     (folder / "checkpoint.safetensors").unlink(missing_ok=True)
-    for line in metrics["test"].sentences(summary):
+    _tell(metrics["test"], summary, folder, say)
+    return summary
+
+
+def _tell(ours: Metric, summary: dict[str, Any], folder: Path, say: Say) -> None:
+    for line in ours.sentences(summary):
         say.line(line)
     if "ema" in summary:
         say.line(f"average:  {_gained(summary['ema'])}")
     say.line(f"report:   {folder / 'report.html'}")
     say.line(f"next:     pellucid predict {folder} PICTURES")
-    return summary
 
 
 def _without_average(

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from ..anatomy.expression import Differentiated, plain, short, written
 from ..core.errors import UsageError
-from ..core.plots import STYLE
+from ..core.svg import STYLE
 
 MOST = 60
 WIDE, TALL, BEND = 138.0, 62.0, 20.0

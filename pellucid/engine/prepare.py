@@ -24,7 +24,7 @@ from .recipe import Recipe, parse_fold
 from .say import Say
 
 PARTS = ("train", "validation", "test")
-SETTLED_BY_DATA = ("size", "weights", "split", "split_seed", "fold", "train_pictures", "skip_bad")
+SETTLED_BY_DATA = ("size", "weights", "split", "split_seed", "validation", "fold", "train_pictures", "skip_bad")
 
 
 @dataclass(frozen=True)
@@ -140,11 +140,14 @@ def split_of(reading: Reading, copies: np.ndarray, recipe: Recipe, task: type[Ta
     strata, names = task.strata(reading)
     groups = [sample.group for sample in samples]
     given, notes = _own_parts(reading, recipe)
+    if recipe.validation is not None and ("validation" in given or recipe.fold is not None):
+        why = "fold has a share of its own" if recipe.fold is not None else "the data has a validation part of its own"
+        raise UsageError(f"validation: {why}; leave it out")
     if recipe.fold is not None:
         splits = fold(strata, groups, copies, *parse_fold(recipe.fold), seed, classes=names)
     else:
         sources = [sample.source for sample in samples]
-        splits = split(strata, groups, copies, given, seed, classes=names, sources=sources)
+        splits = split(strata, groups, copies, given, seed, classes=names, sources=sources, validation=recipe.validation)
         splits = replace(splits, notes=[*notes, *splits.notes])
     if recipe.train_pictures is not None:
         few = thinned(splits.train, strata, recipe.train_pictures, seed)

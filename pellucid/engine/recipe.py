@@ -97,6 +97,9 @@ class Recipe:
     split: str = _setting(
         "own", "What the data's own parts are: as they are called, or its val the test, with validation cut from train.", choices=SPLITS
     )
+    validation: float | None = _setting(
+        None, "Share of the pictures for validation, where it is cut: a fifth of all, or of train as large as test.", 0.02, 0.5
+    )
     fold: str | None = _setting(None, 'Cross-validation: "2/5" tests on the second fifth of all pictures.')
     split_seed: int | None = _setting(
         None, "Of the split alone, so that runs with other seeds are tested on the same pictures.", 0, 2**31 - 1

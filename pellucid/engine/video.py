@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,8 @@ def answered(file: Path, film: Film, ask: Ask, target: Path | None, say: Say) ->
     moments: list[Moment] = []
     with nullcontext() if target is None else video.writing(target, film.rate) as add:
         for frame, answer in say.track(_asked(file, ask), file.name, film.frames):
-            moments.append(Moment(str(file), frame.number, frame.seconds, _said(answer)))
+            # Objects below the threshold are millions in a long video.
+            moments.append(Moment(str(file), frame.number, frame.seconds, answer.said()))
             if add is not None:
                 add(answer.draw(frame.pixels), frame.seconds)
     # Containers round what they promise; a tenth missing is no rounding.
@@ -94,11 +95,3 @@ def _groups(frames: Iterable[Frame]) -> Iterator[list[Frame]]:
     frames = iter(frames)
     while few := list(islice(frames, FRAMES)):
         yield few
-
-
-def _said(answer: Prediction) -> Prediction:
-    """Without the objects below the threshold, of which a long video has millions."""
-    if answer.boxes is None or answer.scores is None or answer.labels is None:
-        return answer
-    said = answer.scores >= answer.threshold
-    return replace(answer, boxes=answer.boxes[said], scores=answer.scores[said], labels=answer.labels[said])

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..core import plots
+from ..core import svg
 from ..core.errors import NonFiniteLoss, UsageError
 from ..core.rng import generator
 from ..engine import machine, runs
@@ -143,20 +143,20 @@ def curve(rates: Sequence[float], losses: Sequence[float], smooth: Sequence[floa
     left, right, top, bottom, width, height = 46.0, 24.0, 58.0, 36.0, 560.0, 320.0
     # A loss far above where training began says no more than that it exploded.
     ceiling = min(max(losses), 1.5 * smooth[0])
-    levels = plots.ticks(0, ceiling)
-    across = plots._Scale(LOW, HIGH, left + 8, width - right, log=True)
-    up = plots._Scale(levels[0], levels[-1], height - bottom, top)
-    parts = [plots._text(0, 14, "Training loss while the learning rate rises", "ink bold")]
+    levels = svg.ticks(0, ceiling)
+    across = svg.Scale(LOW, HIGH, left + 8, width - right, log=True)
+    up = svg.Scale(levels[0], levels[-1], height - bottom, top)
+    parts = [svg.text(0, 14, "Training loss while the learning rate rises", "ink bold")]
     for level in levels:
-        parts += [plots._line(left, up(level), width - right, up(level), "hair"), plots._text(left - 8, up(level) + 4, f"{level:g}", "end")]
+        parts += [svg.line(left, up(level), width - right, up(level), "hair"), svg.text(left - 8, up(level) + 4, f"{level:g}", "end")]
     for power in range(round(math.log10(LOW)), round(math.log10(HIGH)) + 1):
-        parts.append(plots._text(across(10.0**power), height - bottom + 18, f"1e{power}" if power < -2 else f"{10.0**power:g}", "mid"))
-    parts.append(plots._text(width - right, height - 3, "learning rate", "end"))
+        parts.append(svg.text(across(10.0**power), height - bottom + 18, f"1e{power}" if power < -2 else f"{10.0**power:g}", "mid"))
+    parts.append(svg.text(width - right, height - 3, "learning rate", "end"))
     dots = [(across(rate), up(loss)) for rate, loss in zip(rates, losses, strict=True) if 0 <= loss <= levels[-1]]
     parts += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.6" class="a" fill-opacity=".35"/>' for x, y in dots]
     line = [(across(rate), up(loss)) if loss <= levels[-1] else None for rate, loss in zip(rates, smooth, strict=True)]
-    parts.append(f'<path d="{plots._path(line)}" class="line a"/>')
+    parts.append(f'<path d="{svg.path(line)}" class="line a"/>')
     at = across(max(suggested, LOW))
-    parts.append(plots._line(at, top - 6, at, height - bottom, "rule", ' stroke-dasharray="2 3"'))
-    parts.append(plots._text(min(max(at, left + 60), width - right - 60), top - 14, f"suggested: {suggested:.2g}", "mid ink"))
-    return plots._svg(width, height, "Learning-rate range test", parts)
+    parts.append(svg.line(at, top - 6, at, height - bottom, "rule", ' stroke-dasharray="2 3"'))
+    parts.append(svg.text(min(max(at, left + 60), width - right - 60), top - 14, f"suggested: {suggested:.2g}", "mid ink"))
+    return svg.document(width, height, "Learning-rate range test", parts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..core import plots, words
+from ..core import svg, words
 from ..core.files import write_json, write_text
 from ..engine import runs
 from .space import Axis
@@ -132,36 +132,36 @@ def history(rows: Sequence[dict[str, Any]], best: int) -> str:
     """Each trial's score in the order of the trials: dots went to the end, rings were stopped; the line is the best one so far."""
     left, right, top, bottom, width, height = 46.0, 90.0, 44.0, 36.0, 640.0, 300.0
     seen = [row for row in rows if row["score"] is not None]
-    across = plots._Scale(1, max(len(rows), 2), left + 8, width - right)
+    across = svg.Scale(1, max(len(rows), 2), left + 8, width - right)
     up, levels = _shares([row["score"] for row in seen], height - bottom, top)
-    parts = [plots._text(0, 14, "Validation score of each trial", "ink bold"), *_grid(levels, up, left, width - right)]
-    for at in plots._whole_ticks(1, max(len(rows), 2)):
-        parts.append(plots._text(across(at), height - bottom + 18, f"{at:g}", "mid"))
-    parts.append(plots._text(width - right, height - 3, "trial", "end"))
+    parts = [svg.text(0, 14, "Validation score of each trial", "ink bold"), *_grid(levels, up, left, width - right)]
+    for at in svg.whole_ticks(1, max(len(rows), 2)):
+        parts.append(svg.text(across(at), height - bottom + 18, f"{at:g}", "mid"))
+    parts.append(svg.text(width - right, height - 3, "trial", "end"))
     leader, line = -math.inf, []
     for row in rows:
         leader = max(leader, row["score"]) if row["outcome"] == "finished" else leader
         if math.isfinite(leader):
             line.append((across(row["trial"] + 1), up(max(leader, levels[0]))))
-    parts.append(f'<path d="{plots._path(line)}" class="line a" stroke-opacity=".45"/>')
+    parts.append(f'<path d="{svg.path(line)}" class="line a" stroke-opacity=".45"/>')
     parts += [_dot(across(row["trial"] + 1), up(max(row["score"], levels[0])), row) for row in seen]
     if line:
-        parts.append(plots._text(width - right + 9, line[-1][1] + 4, f"best: {best + 1}", "bold a"))
-    return plots._svg(width, height, "Validation score of each trial", parts)
+        parts.append(svg.text(width - right + 9, line[-1][1] + 4, f"best: {best + 1}", "bold a"))
+    return svg.document(width, height, "Validation score of each trial", parts)
 
 
 def bars(shares: dict[str, float]) -> str:
     """The share of each setting, greatest first."""
-    names = max(map(plots._width, shares)) + 14
+    names = max(map(svg.width_of, shares)) + 14
     row, width, top = 26.0, 440.0, 34.0
-    across = plots._Scale(0, max(*shares.values(), 1e-9), names, width - 56)
-    parts = [plots._text(0, 14, "Share of each setting in the scores' variance", "ink bold")]
+    across = svg.Scale(0, max(*shares.values(), 1e-9), names, width - 56)
+    parts = [svg.text(0, 14, "Share of each setting in the scores' variance", "ink bold")]
     for number, (name, share) in enumerate(shares.items()):
         y = top + number * row
-        parts.append(plots._text(names - 10, y + 12, name, "ink end"))
+        parts.append(svg.text(names - 10, y + 12, name, "ink end"))
         size = f'x="{names:.1f}" y="{y:.1f}" width="{max(across(share) - names, 1):.1f}" height="16" rx="2"'
-        parts += [f'<rect {size} class="a"/>', plots._text(across(share) + 8, y + 12, f"{share:.0%}")]
-    return plots._svg(width, top + row * len(shares) + 4, "Importance", parts)
+        parts += [f'<rect {size} class="a"/>', svg.text(across(share) + 8, y + 12, f"{share:.0%}")]
+    return svg.document(width, top + row * len(shares) + 4, "Importance", parts)
 
 
 def scatter(axis: Axis, rows: Sequence[dict[str, Any]]) -> str:
@@ -169,13 +169,13 @@ def scatter(axis: Axis, rows: Sequence[dict[str, Any]]) -> str:
     left, right, top, bottom, width, height = 46.0, 16.0, 44.0, 36.0, 340.0, 250.0
     seen = [row for row in rows if row["score"] is not None and row[axis.name] is not None]
     up, levels = _shares([row["score"] for row in seen], height - bottom, top)
-    parts = [plots._text(0, 14, axis.name, "ink bold"), *_grid(levels, up, left, width - right)]
+    parts = [svg.text(0, 14, axis.name, "ink bold"), *_grid(levels, up, left, width - right)]
     places, marks = _places(axis, left + 12, width - right - 12)
     for text, x in marks:
-        parts.append(plots._text(x, height - bottom + 18, plots._short(text, (width - left) / len(marks)), "mid"))
+        parts.append(svg.text(x, height - bottom + 18, svg.shortened(text, (width - left) / len(marks)), "mid"))
     for row in sorted(seen, key=lambda row: row["outcome"] == "finished"):
         parts.append(_dot(places(row[axis.name]), up(max(row["score"], levels[0])), row))
-    return plots._svg(width, height, f"{axis.name} against the score", parts)
+    return svg.document(width, height, f"{axis.name} against the score", parts)
 
 
 def _places(axis: Axis, start: float, stop: float) -> tuple[Any, list[tuple[str, float]]]:
@@ -184,24 +184,24 @@ def _places(axis: Axis, start: float, stop: float) -> tuple[Any, list[tuple[str,
         step = (stop - start) / len(axis.choices)
         middles = {value: start + step * (number + 0.5) for number, value in enumerate(axis.choices)}
         return middles.__getitem__, [(_shown(value), x) for value, x in middles.items()]
-    scale = plots._Scale(axis.low, axis.high, start, stop, axis.log)
-    levels = plots._decades(axis.low, axis.high) if axis.log else plots.ticks(axis.low, axis.high, 4)
+    scale = svg.Scale(axis.low, axis.high, start, stop, axis.log)
+    levels = svg.decades(axis.low, axis.high) if axis.log else svg.ticks(axis.low, axis.high, 4)
     return scale, [(f"{level:g}", scale(level)) for level in levels if axis.low <= level <= axis.high] or [(f"{axis.low:g}", start)]
 
 
-def _shares(scores: Sequence[float], base: float, top: float) -> tuple[plots._Scale, list[float]]:
+def _shares(scores: Sequence[float], base: float, top: float) -> tuple[svg.Scale, list[float]]:
     """A scale for scores, and its round levels. It begins at the tenth part of the scores that is worst, where the rest is then seen."""
     low, high = (float(np.quantile(scores, 0.1)), max(scores)) if scores else (0.0, 1.0)
-    levels = [level for level in plots.ticks(min(low, high - 0.02), high) if level <= 1]
-    return plots._Scale(levels[0], max(levels[-1], high), base, top), levels
+    levels = [level for level in svg.ticks(min(low, high - 0.02), high) if level <= 1]
+    return svg.Scale(levels[0], max(levels[-1], high), base, top), levels
 
 
-def _grid(levels: Sequence[float], up: plots._Scale, left: float, right: float) -> list[str]:
+def _grid(levels: Sequence[float], up: svg.Scale, left: float, right: float) -> list[str]:
     parts = []
     for level in levels:
         parts += [
-            plots._line(left, up(level), right, up(level), "hair"),
-            plots._text(left - 8, up(level) + 4, plots._number(level, True), "end"),
+            svg.line(left, up(level), right, up(level), "hair"),
+            svg.text(left - 8, up(level) + 4, svg.number(level, True), "end"),
         ]
     return parts
 

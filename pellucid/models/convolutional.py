@@ -22,6 +22,7 @@ from torch import Tensor, fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from ..core.errors import UsageError
+from ..core.words import by
 
 Pair = tuple[int, int]
 
@@ -90,7 +91,7 @@ class Convolutional(nn.Module):
         # Cut to whole strides, every layer grows by whole strides: else a floor inside could add a position that sees past a window.
         rest = [(side - window) % stride for side, window, stride in zip(x.shape[2:], self.window, self.stride, strict=True)]
         if any(side < window for side, window in zip(x.shape[2:], self.window, strict=True)):
-            raise UsageError(f"a picture of {_by(x.shape[2:])} is smaller than the window of {_by(self.window)}; enlarge it")
+            raise UsageError(f"a picture of {by(x.shape[2:])} is smaller than the window of {by(self.window)}; enlarge it")
         return self.body(x[:, :, : x.shape[2] - rest[0], : x.shape[3] - rest[1]])
 
 
@@ -178,7 +179,7 @@ def _follow_shapes(traced: fx.GraphModule, shape: tuple[int, int, int]) -> None:
         with torch.no_grad():
             ShapeProp(traced).propagate(torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
     except RuntimeError as error:
-        raise UsageError(f"a picture of {_by(shape)} does not pass the network; give the size that it was built for") from error
+        raise UsageError(f"a picture of {by(shape)} does not pass the network; give the size that it was built for") from error
 
 
 def _stride(node: fx.Node, traced: fx.GraphModule, before: dict[fx.Node, Pair]) -> Pair:
@@ -186,7 +187,7 @@ def _stride(node: fx.Node, traced: fx.GraphModule, before: dict[fx.Node, Pair]) 
     layer = _layer(node, traced)
     reached = {before[source] for source in node.all_input_nodes} or {(1, 1)}
     if len(reached) > 1:
-        raise UsageError(f'"{node.name}" joins maps of strides {" and ".join(map(_by, sorted(reached)))}, which part in a larger picture')
+        raise UsageError(f'"{node.name}" joins maps of strides {" and ".join(map(by, sorted(reached)))}, which part in a larger picture')
     down, across = reached.pop()
     step = layer.stride if isinstance(layer, SLIDES) else 1
     further = step if isinstance(step, tuple) else (step, step)
@@ -199,7 +200,7 @@ def _sliding(node: fx.Node, traced: fx.GraphModule) -> nn.Module:
     window = _window(source, traced)
     if isinstance(layer, nn.Linear):
         if len(_shape(source)) != 2:
-            raise UsageError(f'"{node.target}" (Linear) gets {_by(_shape(source)[1:])}; flatten before the first dense layer')
+            raise UsageError(f'"{node.target}" (Linear) gets {by(_shape(source)[1:])}; flatten before the first dense layer')
         return SlidingDense(layer, window)
     if isinstance(layer, nn.Flatten):
         return nn.Identity()
@@ -225,7 +226,3 @@ def _window(node: fx.Node, traced: fx.GraphModule) -> Pair:
 
 def _shape(node: fx.Node) -> tuple[int, ...]:
     return tuple(node.meta["tensor_meta"].shape)
-
-
-def _by(sides: tuple[int, ...]) -> str:
-    return "×".join(map(str, sides))

@@ -23,13 +23,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .layers import Pyramid, he_normal_
-
-
-def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution that keeps the size (over the stride), batch norm, SiLU."""
-    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
-    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
+from .layers import Pyramid, conv_norm_silu, he_normal_
 
 
 class Pair(nn.Module):
@@ -37,7 +31,7 @@ class Pair(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.convs = nn.Sequential(convolution(width, width, 3), convolution(width, width, 3))
+        self.convs = nn.Sequential(conv_norm_silu(width, width, 3), conv_norm_silu(width, width, 3))
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.convs(x)
@@ -48,9 +42,9 @@ class Partial(nn.Module):
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
-        self.split = convolution(width, width, 1)
+        self.split = conv_norm_silu(width, width, 1)
         self.pairs = nn.ModuleList(Pair(width // 2) for _ in range(depth))
-        self.join = convolution((2 + depth) * width // 2, width, 1)
+        self.join = conv_norm_silu((2 + depth) * width // 2, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         parts = list(self.split(x).chunk(2, 1))
@@ -64,9 +58,9 @@ class PyramidPooling(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.narrow = convolution(width, width // 2, 1)
+        self.narrow = conv_norm_silu(width, width // 2, 1)
         self.pool = nn.MaxPool2d(5, 1, 2)
-        self.join = convolution(2 * width, width, 1)
+        self.join = conv_norm_silu(2 * width, width, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [self.narrow(x)]
@@ -83,9 +77,9 @@ class CSPNet(nn.Module):
     def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...], classes: int, channels: int) -> None:
         super().__init__()
         self.feature_channels = widths
-        rows = [convolution(channels, widths[0], 3, 2)]
+        rows = [conv_norm_silu(channels, widths[0], 3, 2)]
         for inputs, width, depth in zip(widths, widths[1:], depths, strict=False):
-            rows.append(nn.Sequential(convolution(inputs, width, 3, 2), Partial(width, depth)))
+            rows.append(nn.Sequential(conv_norm_silu(inputs, width, 3, 2), Partial(width, depth)))
         rows[-1].append(PyramidPooling(widths[-1]))
         self.features = Pyramid(rows, cuts=range(len(rows)))
         self.fc = nn.Linear(widths[-1], classes)

@@ -30,6 +30,12 @@ def scaled_normal_(layer: nn.Module, gain: float) -> None:
             nn.init.zeros_(parameter)
 
 
+def conv_norm_silu(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
+    """Convolution that keeps the size (over the stride), batch norm, SiLU: the block of the YOLO line; not yet drawn."""
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
+
+
 def he_normal_(network: nn.Module, last: nn.Module) -> None:
     """Every convolution and dense layer drawn for the ReLU that follows it, and `last`, which gives logits, for none."""
     for layer in network.modules():

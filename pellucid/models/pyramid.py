@@ -8,6 +8,7 @@ also know where edges are.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,15 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import UsageError
-from .layers import RELU_GAIN, scaled_normal_
+from .layers import RELU_GAIN, conv_norm_silu, scaled_normal_
 
 # Finer maps than these cost more than small objects are worth, and coarser ones than 32 no backbone here has.
 STRIDES = (8, 16, 32)
 
 
 def conv(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Convolution that keeps the size (over the stride), batch norm, SiLU."""
-    row = nn.Sequential(nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.SiLU(inplace=True))
+    """`layers.conv_norm_silu`, drawn for the activation that follows."""
+    row = conv_norm_silu(inputs, outputs, kernel, stride)
     scaled_normal_(row[0], RELU_GAIN)
     return row
 
@@ -37,15 +38,13 @@ class Levels(nn.Module):
 
     def __init__(self, backbone: Any, width: int) -> None:
         super().__init__()
-        if not any(isinstance(each, nn.Conv2d) for each in backbone.modules()):
-            raise UsageError("model: a network without convolutions has no map to find objects in; choose another one")
-        strides = [float(stride) for stride in backbone.feature_strides]
-        channels, coarsest = list(backbone.feature_channels), len(strides) - 1
-        self.taken = [at for at in levels(backbone) if strides[at] in STRIDES]
+        channels, strides = backbone.feature_channels, strides_of(backbone)
+        last_of = {stride: at for at, stride in enumerate(strides)}
+        self.taken = [last_of[stride] for stride in STRIDES if stride in last_of]
         self.channels = [channels[at] for at in self.taken]
         self.strides = [strides[at] for at in self.taken]
         self.further = nn.ModuleList()
-        inputs, stride = channels[coarsest], strides[coarsest]
+        inputs, stride = channels[-1], strides[-1]
         while stride < STRIDES[-1]:
             self.further.append(conv(inputs, width, 3, stride=2))
             inputs, stride = width, 2 * stride
@@ -62,10 +61,16 @@ class Levels(nn.Module):
         return found + made[len(made) - (len(self.strides) - len(found)) :]
 
 
-def levels(backbone: Any, wanted: Sequence[int] = STRIDES) -> list[int]:
-    """Which maps of `backbone.features` have these strides, the last of each, or, where it has none of them, its three coarsest."""
-    of_stride = {float(stride): at for at, stride in enumerate(backbone.feature_strides)}
-    return [of_stride[stride] for stride in map(float, wanted) if stride in of_stride] or sorted(of_stride.values())[-3:]
+def strides_of(backbone: Any) -> list[float]:
+    """Of the maps of `backbone.features`, finest first. Raises UsageError for a network without maps."""
+    if not any(isinstance(each, nn.Conv2d) for each in backbone.modules()):
+        raise UsageError("model: a network without convolutions has no map to find objects in; choose another one")
+    return [float(stride) for stride in backbone.feature_strides]
+
+
+def coarsest(backbone: Any, most: float = math.inf) -> int:
+    """Which map of `backbone.features` is the last of a stride up to `most`. Raises UsageError for a network without maps."""
+    return max(at for at, stride in enumerate(strides_of(backbone)) if stride <= most)
 
 
 class FeaturePyramid(nn.Module):

@@ -23,8 +23,7 @@ Choices and deviations:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -32,9 +31,8 @@ from torch import Tensor, nn
 
 from ..core.boxes import clip, suppress
 from ..core.coders import decode_deltas
-from ..core.errors import UsageError
 from .layers import RELU_GAIN, scaled_normal_
-from .pyramid import FeaturePyramid, Levels, conv
+from .pyramid import FeaturePyramid, Levels, coarsest, conv
 from .roi import RoIAlign, RoIPool, roi_align
 from .yolo import places
 
@@ -229,13 +227,6 @@ def small_normal_(layer: nn.Module, deviation: float) -> None:
     nn.init.zeros_(layer.get_parameter("bias"))
 
 
-def coarsest(backbone: Any, stride: float = math.inf) -> int:
-    """The number of the backbone's coarsest map of at most this stride. Raises UsageError for a network without maps."""
-    if not any(isinstance(each, nn.Conv2d) for each in backbone.modules()):
-        raise UsageError("model: a network without convolutions has no map to find objects in; choose another one")
-    return max(at for at, each in enumerate(backbone.feature_strides) if each <= stride)
-
-
 def usual_anchors(strides: Sequence[float]) -> Tensor:
     """levels×3×2 widths and heights in pixels: one area a level, upright, square and lying."""
     area, ratio = (torch.tensor(strides) * STRIDES_WIDE).square()[:, None], torch.tensor(RATIOS)
@@ -268,23 +259,3 @@ def _apart(boxes: Tensor, scores: Tensor, count: int) -> Tensor:
     found = boxes.new_zeros(count, 4)
     found[: len(chosen)] = boxes[torch.from_numpy(chosen).to(boxes.device)]
     return found
-
-
-def faster_rcnn(backbone: nn.Module, classes: int, neck: int = 96, anchors: Tensor | None = None) -> FasterRCNN:
-    return FasterRCNN(backbone, classes, neck, anchors)
-
-
-def fast_rcnn(backbone: nn.Module, classes: int, neck: int = 96) -> FastRCNN:
-    return FastRCNN(backbone, classes, neck)
-
-
-def rcnn(backbone: nn.Module, classes: int, neck: int = 96) -> RCNN:
-    """`neck` is taken and not used: there is nothing between the backbone and the answer."""
-    return RCNN(backbone, classes)
-
-
-REGION_NETWORKS: dict[str, Callable[..., FasterRCNN | FastRCNN | RCNN]] = {
-    "faster_rcnn": faster_rcnn,
-    "fast_rcnn": fast_rcnn,
-    "rcnn": rcnn,
-}

@@ -106,7 +106,9 @@ class Yolo(nn.Module):
         sides = raw[..., : self.sides].float()
         if self.anchors is None:
             steps = torch.arange(BINS, device=raw.device, dtype=torch.float32)
-            return decode_distances(sides.unflatten(-1, (4, BINS)).softmax(-1) @ steps, centres, strides[:, None])
+            # Not a matrix product, which autocast would round to bfloat16: half a pixel at the coarsest level.
+            distances = (sides.unflatten(-1, (4, BINS)).softmax(-1) * steps).sum(-1)
+            return decode_distances(distances, centres, strides[:, None])
         per_level = [height * width for height, width in sizes]
         shapes = torch.cat([a.repeat(count, 1) for a, count in zip(self.anchors, per_level, strict=True)])
         return decode_anchored(sides, shapes, centres / strides[:, None] - 0.5, strides[:, None])

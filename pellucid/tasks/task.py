@@ -76,6 +76,8 @@ class Task(ABC):
     counted: str
     # what the sheet of `draw` shows, in a sentence
     worst: str
+    # whether it has `baselines`: only then are all pixels gathered for them
+    has_baselines: bool = False
     # channels, height, width of one view
     input: tuple[int, int, int]
 
@@ -123,7 +125,7 @@ class Task(ABC):
 
     @abstractmethod
     def with_crops(self, kind: str) -> Task:
-        """This room with other views of each picture, whose answers `decode` merges: "one", "flip", "ten".
+        """This room with other views of each picture, whose answers `decode` merges: "one", "flip", and "ten" or "tiles".
 
         Raises UsageError for a kind that this room does not know.
         """
@@ -197,7 +199,7 @@ class Task(ABC):
 
     @abstractmethod
     def baselines(self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int) -> Iterator[Baseline]:
-        """Free baselines on the same split (views and samples of `train`, `validation`, `test`); may be empty."""
+        """Free baselines on the same split (views and samples of `train`, `validation`, `test`); asked where `has_baselines`."""
 
     @abstractmethod
     def draw(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> np.ndarray | None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from pellucid.core.anchors import POOR, Anchors, cluster, figure, fit, judge, overlap, spread
+from pellucid.core.anchors import POOR, Anchors, cluster, figure, fit, judge, spread
+from pellucid.core.boxes import iou_of_sizes
 from pellucid.core.errors import DataError
 from pellucid.core.rng import generator
 
@@ -45,7 +46,7 @@ def plain_k_means(sizes: np.ndarray, anchors: np.ndarray) -> list[tuple[float, f
 
 @given(some_sizes, some_sizes)
 def test_overlap_is_that_of_boxes_on_one_centre(sizes: np.ndarray, others: np.ndarray) -> None:
-    found = overlap(sizes, others)
+    found = iou_of_sizes(sizes, others)
     for (i, a), (j, b) in product(enumerate(sizes.tolist()), enumerate(others.tolist())):
         assert found[i, j] == pytest.approx(plain_iou(tuple(a), tuple(b)))
 
@@ -56,7 +57,7 @@ def test_no_round_makes_it_worse(sizes: np.ndarray, count: int, seed: int) -> No
     anchors, means = cluster(sizes, spread(sizes, count, generator(seed)))
     assert anchors.shape == (count, 2)
     assert (np.diff(means) <= 1e-12).all()
-    assert means[-1] == pytest.approx(1 - overlap(sizes, anchors).max(1).mean())
+    assert means[-1] == pytest.approx(1 - iou_of_sizes(sizes, anchors).max(1).mean())
 
 
 def test_groups_are_found_as_plain_k_means_finds_them() -> None:
@@ -72,7 +73,7 @@ def test_groups_are_found_as_plain_k_means_finds_them() -> None:
 @given(st.integers(0, 1000))
 def test_of_a_few_boxes_no_two_of_them_are_much_better_anchors(seed: int) -> None:
     sizes = np.random.default_rng(seed).uniform(5, 100, (8, 2))
-    best = max(overlap(sizes, sizes[[i, j]]).max(1).mean() for i in range(8) for j in range(i))
+    best = max(iou_of_sizes(sizes, sizes[[i, j]]).max(1).mean() for i in range(8) for j in range(i))
     assert fit(sizes, 2).mean_iou >= best - 0.05
 
 
@@ -96,7 +97,7 @@ def test_the_same_seed_gives_the_same_anchors_and_as_many_as_asked() -> None:
 def test_many_boxes_are_sampled_and_all_of_them_judged() -> None:
     sizes = np.concatenate([groups(each=6000), [[1.0, 900.0]] * 100])
     found = fit(sizes, 4)
-    best = overlap(sizes, found.sizes).max(1)
+    best = iou_of_sizes(sizes, found.sizes).max(1)
     assert found.mean_iou == pytest.approx(best.mean())
     assert found.poor == pytest.approx((best < POOR).mean())
 

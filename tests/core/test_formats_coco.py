@@ -110,9 +110,11 @@ def test_what_is_wrong_is_named(official: Path) -> None:
     ("change", "said"),
     [
         ({"annotations": [box(1, 7, 4, 0, 0, 5, 5)]}, "annotation 1 has the category 4, which categories does not name"),
+        ({"annotations": [{"id": 1, "image_id": 7, "category_id": [3], "bbox": [0, 0, 5, 5]}]}, "which categories does not name"),
         ({"annotations": None}, "annotations is missing or not a list"),
         ({"images": [{"id": 7}]}, "an entry of images has no usable file_name"),
         ({"images": [{"file_name": "1.jpg"}]}, "an entry of images has no usable id"),
+        ({"images": [{"file_name": "gone.jpg"}]}, "an entry of images has no usable id"),
         ({"categories": [{"id": 3}]}, "an entry of categories has no usable name"),
         ({"images": [image(7, "ghost.jpg")]}, "none of the pictures it names was found"),
     ],

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.core.plots import Line, Mark, _spread, confusion, curves, forest, overlay, reliability, ticks
+from pellucid.core.plots import Line, Mark, _spread, confusion, curves, forest, overlay, reliability
+from pellucid.core.svg import ticks
 
 SVG = "{http://www.w3.org/2000/svg}"
 

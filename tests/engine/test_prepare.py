@@ -84,6 +84,19 @@ def test_val_can_be_the_test_and_validation_cut_from_train(parted: Path) -> None
     assert "validation was cut from train" in other.facts["notes"][1]
 
 
+def test_the_share_of_validation_can_be_said(prepared: Prepared, parted: Path) -> None:
+    count = len(prepared.reading.samples)
+    tenth = prepare("digits", make(**SETTINGS, validation=0.1), Say(quiet=True)).splits
+    assert len(tenth.validation) == pytest.approx(0.1 * count, abs=10) and len(tenth.test) == len(prepared.splits.test)
+    cut = prepare(parted, make(model="C4 G L2", split="val_as_test", validation=0.3), Say(quiet=True))
+    left = len(cut.splits.validation) + len(cut.splits.train)
+    assert len(cut.splits.validation) == pytest.approx(0.3 * left, abs=2)
+    assert "validation was cut from train, 30% of it" in cut.facts["notes"][1]
+    for settings in ({}, {"fold": "1/3"}):
+        with pytest.raises(UsageError, match="validation:"):
+            prepare(parted, make(model="C4 G L2", validation=0.3, **settings), Say(quiet=True))
+
+
 def test_val_as_test_is_refused_where_there_is_no_val_or_a_test(parted: Path, prepared: Prepared) -> None:
     with pytest.raises(UsageError, match="has no parts of its own"):
         prepare("digits", make(**SETTINGS, split="val_as_test"), Say(quiet=True))

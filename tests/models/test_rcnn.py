@@ -15,17 +15,19 @@ from pellucid.anatomy.trace import trace
 from pellucid.core.boxes import area, iou
 from pellucid.core.errors import UsageError
 from pellucid.models import create
-from pellucid.models.rcnn import REGION_NETWORKS, FasterRCNN, everywhere, usual_anchors, with_context
+from pellucid.models.rcnn import FasterRCNN, everywhere, usual_anchors, with_context
+from pellucid.tasks.detection.designs import DESIGNS
 
+LINE = ("faster_rcnn", "fast_rcnn", "rcnn")
 TINY = "C8 R P C8 R P C16 R P C16 R P C16 R P C16 R G L2"
 
 
 def network(name: str, backbone: str = TINY, classes: int = 3) -> Any:
     torch.manual_seed(0)
-    return REGION_NETWORKS[name](create(backbone, 2, 3, (96, 96)), classes, 16).eval()
+    return DESIGNS[name].build(create(backbone, 2, 3, (96, 96)), classes, 16, None).eval()
 
 
-@pytest.mark.parametrize("name", REGION_NETWORKS)
+@pytest.mark.parametrize("name", LINE)
 @torch.no_grad()
 def test_every_network_of_the_line_answers_for_each_region(name: str) -> None:
     net, x = network(name), torch.randn(2, 3, 96, 128)
@@ -114,10 +116,10 @@ def test_where_nobody_says_where_to_look_it_is_the_whole_picture() -> None:
     assert boxes.shape == (2, 5, 4) and boxes[1, 3].tolist() == [0, 0, 128, 96]
 
 
-@pytest.mark.parametrize("name", REGION_NETWORKS)
+@pytest.mark.parametrize("name", LINE)
 def test_shapes_alone_tell_the_way_of_a_picture(name: str) -> None:
     with blank():
-        net = REGION_NETWORKS[name](create("mobilenet_v2", 2, 3, (320, 320)), 20, 96)
+        net = DESIGNS[name].build(create("mobilenet_v2", 2, 3, (320, 320)), 20, 96, None)
         found: tuple[Tensor, ...] = net.eval()(torch.empty(1, 3, 320, 320))
     assert [tuple(each.shape) for each in found] == [(1, net.kept, 4), (1, net.kept, 21), (1, net.kept, 4)]
     graph = trace(network(name), (3, 96, 96))
@@ -131,11 +133,11 @@ def test_the_account_counts_every_crop() -> None:
 
 
 def test_a_network_without_maps_is_refused() -> None:
-    for factory in REGION_NETWORKS.values():
+    for name in LINE:
         with pytest.raises(UsageError, match="without convolutions"):
-            factory(create("mlp", 2, 3, (96, 96)), 2, 16)
+            DESIGNS[name].build(create("mlp", 2, 3, (96, 96)), 2, 16, None)
 
 
 def test_a_picture_may_be_grey() -> None:
-    grey = REGION_NETWORKS["rcnn"](create(TINY, 2, 1, (96, 96)), 2, 16)
+    grey = DESIGNS["rcnn"].build(create(TINY, 2, 1, (96, 96)), 2, 16, None)
     assert grey.feature_channels == (1,) and grey(torch.zeros(1, 1, 64, 64)).logits.shape == (1, 300, 3)

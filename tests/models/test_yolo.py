@@ -108,6 +108,13 @@ def test_a_side_is_the_mean_of_its_distribution() -> None:
     torch.testing.assert_close(box, torch.tensor([4.0 - 8, 4 - 4, 4 + 16, 4]))
 
 
+def test_boxes_are_exact_where_networks_round() -> None:
+    network, raw = Yolo(backbone("csp_tiny", 32), classes=1, width=8), torch.randn(1, 16 + 4 + 1, 4 * BINS + 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        rounded = network.boxes(raw, [(4, 4), (2, 2), (1, 1)])
+    assert torch.equal(rounded, network.boxes(raw, [(4, 4), (2, 2), (1, 1)]))
+
+
 def test_anchors_are_what_a_fresh_box_is() -> None:
     anchors = torch.tensor([[[10.0, 20], [30, 8]], [[40, 40], [50, 60]], [[90, 90], [100, 30]]])
     network = Yolo(backbone("csp_tiny", 32), classes=2, width=8, anchors=anchors)

@@ -134,6 +134,19 @@ def test_fusing_weighs_by_score_and_counts_who_saw_nothing() -> None:
     assert [len(each) for each in fuse([none, none])] == [0, 0, 0]
 
 
+def test_what_one_model_tells_apart_stays_apart_when_answers_are_fused() -> None:
+    """Two boxes that suppression at 0.6 left in one view overlap by 0.58: they are no two opinions about one object."""
+    boxes = np.array([[0.0, 0, 50, 50], [0, 0, 50, 86], [60, 60, 80, 80]])
+    one = boxes, np.array([0.5, 0.4, 0.3]), np.zeros(3, np.int64)
+    alone = fused([Prediction("a", (100, 100), ("x",), None, *one)])
+    assert alone.boxes is not None and alone.scores is not None
+    np.testing.assert_array_equal(alone.boxes, boxes)
+    np.testing.assert_array_equal(alone.scores, one[1])
+    found, scores, _ = fuse([one, one])
+    np.testing.assert_allclose(found, boxes)
+    np.testing.assert_allclose(scores, one[1])
+
+
 def test_models_with_classes_in_another_order_are_fused_by_name() -> None:
     box = np.array([[0.0, 0, 10, 10]])
     first = Prediction("a", (20, 20), ("x", "y"), None, box, np.array([0.8]), np.array([0]), 0.2)
@@ -143,12 +156,30 @@ def test_models_with_classes_in_another_order_are_fused_by_name() -> None:
     assert together.threshold == pytest.approx(0.3)
 
 
+def test_an_aim_that_is_out_of_reach_is_said() -> None:
+    truths = np.empty(1, object)
+    truths[0] = Objects(np.array([[0.0, 0, 10, 10]]), np.array([0]), np.array([False]))
+    wrong = Prediction("a", (80, 80), ("x", "y"), None, np.array([[40.0, 40, 60, 60]]), np.array([0.9]), np.array([0]))
+    finished = room(aim="precision 0.9").finish(torch.zeros(1, 1, 6), truths, [wrong])
+    assert "no threshold reaches a precision of 0.9" in finished.note
+    assert Detection.from_json(finished.to_json()).metric().note == finished.note
+
+
 def test_mistakes_are_counted_at_the_threshold() -> None:
     truth = Objects(np.array([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 60, 60]]), np.array([0, 1, 0]), np.array([False, False, True]))
     boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [41, 41, 60, 60], [20, 20, 30, 30], [20, 20, 30, 30]])
     said = Prediction("a", (80, 80), ("x", "y"), None, boxes, np.array([0.9, 0.8, 0.7, 0.6, 0.1]), np.array([0, 0, 0, 0, 1]), 0.5)
     # Found: the first. False: its double and the wrong class. Excused: what lies on the ignored one. Below the threshold: the right class.
-    assert mistakes(truth, said) == (1, 2)
+    sample = Sample(np.zeros((80, 80, 3), np.uint8), truth, "a")
+    assert [each.tolist() for each in mistakes([sample], [said], 2)] == [[1], [2]]
+
+
+def test_an_answer_inside_a_crowd_is_no_mistake_however_small() -> None:
+    """A crowd excuses by the share of the answer that lies in it, on the sheet of errors as in predictions.csv."""
+    truth = Objects(np.array([[0.0, 0, 100, 100]]), np.array([0]), np.array([True]))
+    said = Prediction("a", (100, 100), ("x",), None, np.array([[10.0, 10, 20, 20]]), np.array([0.9]), np.array([0]), 0.5)
+    sample = Sample(np.zeros((100, 100, 3), np.uint8), truth, "a")
+    assert [each.tolist() for each in mistakes([sample], [said], 1)] == [[0], [0]]
 
 
 def test_parts_of_a_split_get_their_share_of_rare_classes() -> None:
@@ -184,7 +215,7 @@ def test_training_moves_truth_with_the_picture(data: Path) -> None:
         ({"score": "accuracy"}, "map or map50"),
         ({"imbalance": "oversample"}, "imbalance"),
         ({"aim": "profit 3"}, "aim"),
-        ({"anchors": 3, "detector": "faster_rcnn"}, "anchors"),
+        ({"anchors": 3, "detector": "fast_rcnn"}, "anchors"),
         ({"label_smoothing": 0.1}, "label_smoothing"),
         ({"model": "mlp"}, "no map to find objects in"),
     ],

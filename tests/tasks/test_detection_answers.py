@@ -82,7 +82,7 @@ def test_the_result_is_json_and_says_what_rows_say() -> None:
     found = json.loads(json.dumps(metric.result(), allow_nan=False))
     right, made_up, missed = (sum(row[name] for row in metric.rows()) for name in ("found", "false_alarms", "missed"))
     assert found["precision"]["value"] == right / (right + made_up) and found["recall"]["value"] == right / (right + missed)
-    assert found["threshold"] == {"value": 0.5, "aim": "f1"} and found["errors"]["background"]["said"] == made_up
+    assert found["threshold"] == {"value": 0.5, "aim": "f1", "note": ""} and found["errors"]["background"]["said"] == made_up
     assert json.loads(json.dumps(answers(PICTURES[2:3]).result(), allow_nan=False))["map"]["value"] is None
 
 

@@ -17,8 +17,9 @@ from pellucid.core.proposals import propose, with_proposals
 from pellucid.core.rng import Draws
 from pellucid.core.types import Objects
 from pellucid.models import create
-from pellucid.models.rcnn import DELTA_WEIGHTS, REGION_NETWORKS
+from pellucid.models.rcnn import DELTA_WEIGHTS
 from pellucid.tasks.detection import two_stage
+from pellucid.tasks.detection.designs import DESIGNS
 from pellucid.tasks.detection.two_stage import candidates, loss, meet, region_losses, sample, sampled_regions
 
 TINY = "C16 B R P C16 B R P C32 B R P C32 B R P C32 B R P C32 B G L2"
@@ -41,7 +42,7 @@ def pictures() -> torch.Tensor:
 
 def network(name: str) -> Any:
     torch.manual_seed(0)
-    return REGION_NETWORKS[name](create(TINY, 2, 3, (96, 96)), 2, 32)
+    return DESIGNS[name].build(create(TINY, 2, 3, (96, 96)), 2, 32, None)
 
 
 def proposals_of(stored: torch.Tensor) -> list[np.ndarray]:
@@ -92,7 +93,7 @@ def test_what_is_learnt_from_is_the_same_when_a_run_is_resumed_and_has_a_gradien
     assert all(name.startswith("backbone.") for name in unmoved), unmoved  # the classifier's last layer alone is not asked
 
 
-@pytest.mark.parametrize("name", REGION_NETWORKS)
+@pytest.mark.parametrize("name", ["faster_rcnn", "fast_rcnn", "rcnn"])
 def test_pictures_without_objects_are_learnt_from(name: str) -> None:
     net, stored = network(name), pictures()
     nothing = Objects(np.zeros((0, 4)), [], [])

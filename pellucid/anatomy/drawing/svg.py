@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from ...core.plots import STYLE
+from ...core.svg import STYLE
 from ..trace import Graph, by
 from .layout import arrange
 from .parts import SIZE, Block, Frame, Label, Mark, Wire, moved, text_width

@@ -78,6 +78,6 @@ POLICIES: dict[str, Augmentation] = {
     "erasing": replace(PHOTOS, erase=0.5),
     "mixup": replace(PHOTOS, mixup=0.2),
     "cutmix": replace(PHOTOS, cutmix=1.0),
-    "scenes": Augmentation(mirror=0.5, zoom=0.5, shift=0.1, colour=0.3, mosaic=0.5),
     "strong": Augmentation(mirror=0.5, crop=0.3, zoom=0.15, rotate=15, shift=0.1, shear=8, colour=0.3, channel_shift=0.1, erase=0.25),
+    "scenes": Augmentation(mirror=0.5, zoom=0.5, shift=0.1, colour=0.3, mosaic=0.5),
 }

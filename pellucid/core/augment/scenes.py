@@ -99,7 +99,7 @@ def _objects(objects: Sequence[Objects], pieces: Sequence[Piece]) -> Objects:
         # Corners are enough where straight lines stay straight.
         boxes, kept = piece.moved.boxes(0, old.boxes, VISIBLE, samples=1 if piece.moved.field is None else 32)
         shown.append(replace(old, boxes=boxes + [piece.left, piece.top] * 2).part(kept))
-    return Objects(*(np.concatenate([getattr(each, name) for each in shown]) for name in ("boxes", "labels", "ignore")))
+    return Objects.joined(shown)
 
 
 def _painted(images: torch.Tensor, rows: Sequence[Sequence[Piece]], fill: torch.Tensor) -> torch.Tensor:

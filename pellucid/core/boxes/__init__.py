@@ -13,6 +13,7 @@ from .geometry import (
     box_xyxy_to_xywh,
     clip,
     iou,
+    iou_of_sizes,
     overlap_of_first,
     paired,
 )
@@ -26,6 +27,7 @@ __all__ = [
     "box_xyxy_to_xywh",
     "clip",
     "iou",
+    "iou_of_sizes",
     "overlap_of_first",
     "paired",
     "soft_suppress",

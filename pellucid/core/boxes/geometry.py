@@ -59,6 +59,13 @@ def overlap_of_first(a_xyxy: B, b_xyxy: B) -> B:
     return over(_intersection(a_xyxy[:, None], b_xyxy[None]), area(a_xyxy)[:, None])
 
 
+def iou_of_sizes(a_wh: B, b_wh: B) -> B:
+    """IoU of …×2 widths and heights with each of K×2, as if their centres agreed: …×K."""
+    sizes = a_wh[..., None, :]
+    both = _library(a_wh).minimum(sizes, b_wh).prod(-1)
+    return over(both, sizes.prod(-1) + b_wh.prod(-1) - both)
+
+
 def paired(a_xyxy: torch.Tensor, b_xyxy: torch.Tensor, kind: Kind = "iou") -> torch.Tensor:
     """How alike the boxes of two equal stacks are, row by row: …×4 and …×4 to …; 1 for equal boxes. A loss is 1 minus it.
 

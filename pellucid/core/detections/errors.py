@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .precision import Judged, average_precision
+from .precision import THRESHOLDS, Judged, average_precision
 from .table import LEFT_OUT, LIMIT, RIGHT, WRONG, Pairs, Table, match, outcomes, pairs
 
 # In the order of asking, which is that of TIDE's code: a detection is of the first kind that it fits.
@@ -49,7 +49,7 @@ def verdict(table: Table, threshold: float = 0.0) -> Verdict:
     close = pairs(table, FOREGROUND, same_class=False)
     alike = table.labels[close.detection] == table.objects.labels[close.object]
     # Detections choose surest first, so those below the threshold change nothing for the others.
-    found = match(table, close.part(alike), np.array([FOUND]))
+    found = match(table, close.part(alike), THRESHOLDS[:1])
     outcome = outcomes(table, found)
     outcome[:, (table.rank >= LIMIT) | (table.scores < threshold)] = LEFT_OUT
     used = np.zeros(len(table.objects), bool)

@@ -68,12 +68,7 @@ def gather(truths: Sequence[Objects], answers: Sequence[Prediction], classes: in
     order = np.argsort(-scores, kind="stable")
     picture, labels = picture[order], labels[order]
     rank = places(picture * classes + labels)
-    objects = Objects(
-        np.concatenate([np.zeros((0, 4)), *(truth.boxes for truth in truths)]),
-        np.concatenate([np.zeros(0, np.int64), *(truth.labels for truth in truths)]),
-        np.concatenate([np.zeros(0, bool), *(truth.ignore for truth in truths)]),
-    )
-    return Table(len(truths), classes, boxes[order], scores[order], labels, picture, rank, objects, owner)
+    return Table(len(truths), classes, boxes[order], scores[order], labels, picture, rank, Objects.joined(truths), owner)
 
 
 def _stacked(answers: Sequence[Prediction], name: str, width: int) -> np.ndarray:

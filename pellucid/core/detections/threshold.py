@@ -9,13 +9,11 @@ import numpy as np
 
 from ..errors import UsageError
 from ..types import Objects, Prediction
-from .precision import judge
+from .precision import THRESHOLDS, judge
 from .table import LEFT_OUT, RIGHT, WRONG, Table, gather
 
 # What is believed where nothing can be learnt about it.
 UNKNOWN = 0.5
-# The overlap from which on an object counts as found.
-FOUND = np.array([0.5])
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +70,7 @@ def choose(aim: str, truths: Sequence[Objects], answers: Sequence[Prediction]) -
 
 def _counts(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each different score that counts, highest first, and how many detections that score so much or more are right and wrong."""
-    outcome = judge(table, FOUND, limit=None).outcome[0]
+    outcome = judge(table, THRESHOLDS[:1], limit=None).outcome[0]
     counted = outcome != LEFT_OUT
     scores, outcome = table.scores[counted], outcome[counted]
     last = np.flatnonzero(np.diff(scores, append=-1))
@@ -81,7 +79,7 @@ def _counts(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def per_picture(table: Table, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Three float64 P×C, at IoU 0.5: detections that score `threshold` or more and are right, those that are wrong, and objects."""
-    judged = judge(table, FOUND, limit=None)
+    judged = judge(table, THRESHOLDS[:1], limit=None)
     said = table.scores >= threshold
     cells, shape = table.picture * table.classes + table.labels, (table.pictures, table.classes)
     right, wrong = (

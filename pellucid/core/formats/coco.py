@@ -70,23 +70,25 @@ def _pictures(root: Path, path: Path, classes: dict[str, None], left_out: LeftOu
     places = _places(root, path, part)
     files: dict[Any, Path] = {}
     sizes: dict[Path, tuple[int, int] | None] = {}
-    for each in images:
+    numbers = [_field(path, "images", each, "id") for each in images]
+    for number, each in zip(numbers, images, strict=True):
         name = str(_field(path, "images", each, "file_name"))
         picture = _locate(name, places)
         if picture is None:
             left_out.append((name, f"named by {path.name} but not there"))
             continue
-        files[_field(path, "images", each, "id")] = picture
+        files[number] = picture
         sizes[picture] = measure(picture, _size(each), relative(picture, root), left_out)
     rows: dict[Path, list[Row]] = {picture: [] for picture in files.values()}
-    listed = {each["id"] for each in images}
-    for number, each in enumerate(annotations, 1):
-        picture = files.get(each.get("image_id"))
-        where = f"{relative(picture or path, root)}, annotation {each.get('id', number)}"
+    listed = set(numbers)
+    for place, each in enumerate(annotations, 1):
+        number = _known(each.get("image_id"))
+        picture = files.get(number)
+        where = f"{relative(picture or path, root)}, annotation {each.get('id', place)}"
         if picture is not None:
             row = _row(path, each, names, where, left_out)
             rows[picture] += [row] if row else []
-        elif each.get("image_id") not in listed:
+        elif number not in listed:
             left_out.append((where, "an annotation without a picture"))
     yield from (Marked(picture, part, sizes[picture], rows[picture]) for picture in rows)
 
@@ -103,6 +105,11 @@ def _field(path: Path, name: str, entry: dict[str, Any], field: str) -> Any:
     if not isinstance(value, int | str) or value == "":
         raise DataError(f"{path}: an entry of {name} has no usable {field} ({first(list(entry.items()))[:100]}); add it")
     return value
+
+
+def _known(number: Any) -> int | str | None:
+    """What a dictionary can be asked for: None for a list or a table in the place of a number."""
+    return number if isinstance(number, int | str) else None
 
 
 def _places(root: Path, path: Path, part: str) -> list[Path]:
@@ -130,7 +137,7 @@ def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def _row(path: Path, entry: dict[str, Any], names: dict[Any, str], where: str, left_out: LeftOut) -> Row | None:
-    label = names.get(entry.get("category_id"))
+    label = names.get(_known(entry.get("category_id")))
     if label is None:
         raise DataError(f"{path}: {where} has the category {entry.get('category_id')}, which categories does not name; add it")
     box = _four(entry.get("bbox"))

@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ..errors import DataError
-from .objects import LeftOut, Marked, Row, below, measure, part_of, pictures, read_lines, reading, relative, side_file, without
+from .objects import SIDE, LeftOut, Marked, Row, below, measure, part_of, pictures, read_lines, reading, relative, side_file, without
 from .reading import PART_NAMES, Reading, first, natural
 
 _NO_LIST = "in no list of ImageSets/Main"
@@ -68,7 +68,7 @@ def read(source: Path) -> Reading:
 def _all_named(source: Path, marked: list[Marked], classes: list[str]) -> None:
     strange = sorted({row.label for each in marked for row in each.rows} - set(classes), key=natural)
     if strange:
-        raise DataError(f"{source / 'pellucid.json'}: its classes lack {first(strange)}; add them, or remove the file")
+        raise DataError(f"{source / SIDE}: its classes lack {first(strange)}; add them, or remove the file")
 
 
 class _Nearest:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...core.plots import _text
+from ...core import svg
 from ...engine.recipe import make
 from ...models import create
 from .paper import Panel, decades, write_svg
@@ -78,5 +78,5 @@ def _layers(panel: Panel, norms: np.ndarray) -> list[str]:
     last = -1e9
     for y, word in sorted(ends):
         last = max(y, last + 15)
-        parts.append(_text(panel.right + 4, last + 4, word, "bold a"))
+        parts.append(svg.text(panel.right + 4, last + 4, word, "bold a"))
     return parts

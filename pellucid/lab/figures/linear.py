@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...core.plots import _text
+from ...core import svg
 from ...engine.recipe import make
 from ...models import create
 from .paper import write_svg
@@ -34,10 +34,10 @@ def learned() -> tuple[np.ndarray, np.ndarray, float]:
 def templates(out: Path) -> list[Path]:
     means, weights, accuracy = learned()
     most = float(np.abs(weights).max())
-    parts = [_text(0, 94, "mean"), _text(0, 108, "picture"), _text(0, 184, "template")]
+    parts = [svg.text(0, 94, "mean"), svg.text(0, 108, "picture"), svg.text(0, 184, "template")]
     for digit in range(10):
         left = 62 + 74 * digit
-        parts += [_text(left + 32, 46, str(digit), "ink bold mid"), _cells(left, 58, means[digit], "ink"), _frame(left, 58)]
+        parts += [svg.text(left + 32, 46, str(digit), "ink bold mid"), _cells(left, 58, means[digit], "ink"), _frame(left, 58)]
         parts += [_cells(left, 140, weights[digit] / most, "a"), _cells(left, 140, -weights[digit] / most, "b"), _frame(left, 140)]
     parts += _key(62, 226, most)
     title = "What a linear classifier looks for: one template a digit"
@@ -69,4 +69,4 @@ def _key(left: float, top: float, most: float) -> list[str]:
     shares = np.linspace(-1, 1, 25)[None]
     parts = [_cells(left + 92, top, -shares, "b"), _cells(left + 92, top, shares, "a")]
     words = (f"weight: −{most:.2f}", left + 84, "end"), ("0", left + 192, "mid"), (f"+{most:.2f}", left + 300, "")
-    return [*parts, *(_text(x, top + (24 if css == "mid" else 9), word, css) for word, x, css in words)]
+    return [*parts, *(svg.text(x, top + (24 if css == "mid" else 9), word, css) for word, x, css in words)]

@@ -1,4 +1,4 @@
-"""What the figures are drawn with: axes in a frame of pixels, lines, dots and contours, in the style of `core/plots.py`."""
+"""What the figures are drawn with: axes in a frame of pixels, lines, dots and contours, in the style of `core/svg.py`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from ...core import svg
 from ...core.files import write_text
-from ...core.plots import STYLE, _line, _number, _path, _Scale, _text, ticks
 
 # Two more of Okabe and Ito's colours, for four lines at once, and lines in all of them.
 MORE = (
@@ -31,8 +31,8 @@ def write_svg(path: Path, size: tuple[float, float], title: str, caption: str, p
     width, height = size
     box = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
     head = f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" role="img" {box}><title>{escape(title)}</title>'
-    body = _text(0, 16, title, "ink head") + "".join(parts)
-    write_text(path, f"{head}<desc>{escape(caption)}</desc><style>{STYLE}{MORE}</style>{body}</svg>\n")
+    body = svg.text(0, 16, title, "ink head") + "".join(parts)
+    write_text(path, f"{head}<desc>{escape(caption)}</desc><style>{svg.STYLE}{MORE}</style>{body}</svg>\n")
     return path
 
 
@@ -65,26 +65,29 @@ class Panel:
 
     def at(self, x: float, y: float) -> tuple[float, float]:
         """Pixels of a point."""
-        across = _Scale(*self.x, self.left, self.right, self.log_x)
-        return across(x), _Scale(*self.y, self.base, self.top, self.log_y)(y)
+        across = svg.Scale(*self.x, self.left, self.right, self.log_x)
+        return across(x), svg.Scale(*self.y, self.base, self.top, self.log_y)(y)
 
     def frame(
         self, x_name: str, y_name: str, x_ticks: Sequence[float] = (), y_ticks: Sequence[float] = (), name: str = "", percent: bool = False
     ) -> list[str]:
         """Hair lines at the y-ticks, numbers, the axes' names (the y-axis' stands above it) and the panel's own name above that."""
-        across = x_ticks or _inside(ticks(*self.x), self.x)
-        up = y_ticks or _inside(ticks(*self.y), self.y)
-        parts = [_text(self.left, self.top - (26 if y_name else 10), name, "ink bold")] if name else []
-        parts.append(_text(self.left, self.top - 9, y_name))
+        across = x_ticks or _inside(svg.ticks(*self.x), self.x)
+        up = y_ticks or _inside(svg.ticks(*self.y), self.y)
+        parts = [svg.text(self.left, self.top - (26 if y_name else 10), name, "ink bold")] if name else []
+        parts.append(svg.text(self.left, self.top - 9, y_name))
         for value in up:
             y = self.at(self.x[0], value)[1]
-            parts += [_line(self.left, y, self.right, y, "hair"), _text(self.left - 8, y + 4, _label(value, self.log_y, percent), "end")]
+            parts += [
+                svg.line(self.left, y, self.right, y, "hair"),
+                svg.text(self.left - 8, y + 4, _label(value, self.log_y, percent), "end"),
+            ]
         for value in across:
-            parts.append(_text(self.at(value, self.y[0])[0], self.base + 18, _label(value, self.log_x), "mid"))
-        return [*parts, _text(self.right, self.base + 36, x_name, "end")]
+            parts.append(svg.text(self.at(value, self.y[0])[0], self.base + 18, _label(value, self.log_x), "mid"))
+        return [*parts, svg.text(self.right, self.base + 36, x_name, "end")]
 
     def line(self, points: Points, css: str, extra: str = "") -> str:
-        return f'<path d="{_path([self.at(float(x), float(y)) for x, y in points])}" class="line {css}"{extra}/>'
+        return f'<path d="{svg.path([self.at(float(x), float(y)) for x, y in points])}" class="line {css}"{extra}/>'
 
     def dots(self, points: Points, css: str, radius: float = 2.2, opacity: float = 1.0) -> str:
         places = [self.at(float(x), float(y)) for x, y in points]
@@ -94,14 +97,14 @@ class Panel:
     def name(self, x: float, y: float, text: str, css: str, move: tuple[float, float] = (0, 4)) -> str:
         """A text at a point, moved by so many pixels."""
         across, down = self.at(x, y)
-        return _text(across + move[0], down + move[1], text, css)
+        return svg.text(across + move[0], down + move[1], text, css)
 
     def contours(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, levels: Sequence[float]) -> str:
         """Lines of equal height over the grid x × y; z has a row for each y."""
         from contourpy import contour_generator
 
         lines: Any = contour_generator(x, y, z)
-        drawn = "".join(_path([self.at(*point) for point in line]) for level in levels for line in lines.lines(level))
+        drawn = "".join(svg.path([self.at(*point) for point in line]) for level in levels for line in lines.lines(level))
         return f'<path d="{drawn}" class="level"/>'
 
     def region(self, x: np.ndarray, y: np.ndarray, z: np.ndarray, css: str, opacity: float) -> str:
@@ -111,7 +114,7 @@ class Panel:
         filled: Any = contour_generator(x, y, z, fill_type=FillType.OuterOffset).filled(0.0, max(float(z.max()), 1e-9))
         areas, offsets = filled
         rings = [area[a:b] for area, ends in zip(areas, offsets, strict=True) for a, b in zip(ends[:-1], ends[1:], strict=True)]
-        drawn = "".join(_path([self.at(*point) for point in ring]) + "Z" for ring in rings)
+        drawn = "".join(svg.path([self.at(*point) for point in ring]) + "Z" for ring in rings)
         return f'<path d="{drawn}" class="{css}" fill-rule="evenodd"{_opacity(opacity)}/>'
 
 
@@ -120,7 +123,7 @@ def end_names(panel: Panel, ends: Sequence[tuple[float, str, str]], least: float
     parts, last = [], -1e9
     for y, name, colour in sorted((panel.at(panel.x[1], value)[1], name, colour) for value, name, colour in ends):
         last = max(y, last + least)
-        parts.append(_text(panel.right + 9, last + 4, name, f"bold {colour}"))
+        parts.append(svg.text(panel.right + 9, last + 4, name, f"bold {colour}"))
     return parts
 
 
@@ -144,4 +147,4 @@ def _label(value: float, log: bool, percent: bool = False) -> str:
     """A number of an axis, with a true minus sign; a far power of ten as one."""
     if log and not 0.01 <= value <= 1000:
         return f"10{str(round(np.log10(value))).translate(_RAISED)}"
-    return _number(value, percent).replace("-", "−")
+    return svg.number(value, percent).replace("-", "−")

@@ -17,6 +17,7 @@ from ... import models
 from ...core import formats, imbalance
 from ...core.augment import POLICIES, Augmentation, augment, erase, mix, principal_components, recolour
 from ...core.crops import CROPS
+from ...core.draw import to_rgb8
 from ...core.errors import DataError, UsageError, did_you_mean
 from ...core.formats import Reading
 from ...core.formats.reading import check_classes
@@ -29,6 +30,7 @@ from ..page import Section
 from ..task import Baseline, Task, shuffled
 from . import report
 from .answers import Answers
+from .sheet import worst
 
 # Of settings: what only a task with boxes in its pictures has, and what of others it has for itself.
 _OF_BOXES = ("detector", "neck", "anchors", "aim", "mosaic")
@@ -47,6 +49,7 @@ class Classification(Task):
     name = "classification"
     counted = "pictures"
     worst = "The wrong answers given with the most confidence."
+    has_baselines = True
 
     classes: tuple[str, ...]
     size: tuple[int, int]
@@ -199,8 +202,6 @@ class Classification(Task):
 
     def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
         """What a mixture counts as is its classes and their shares."""
-        from ...core.draw import to_rgb8
-
         top = 2**self.bits - 1
         pictures = batch.images.clamp(0, top).permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8 if top == 255 else np.uint16)
         return [(to_rgb8(picture), self._counts_as(truth)) for picture, truth in zip(pictures, batch.truths.tolist(), strict=True)]
@@ -357,15 +358,7 @@ class Classification(Task):
             yield name, {"settings": found["settings"], "seconds": found["seconds"]}, answers
 
     def draw(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> np.ndarray | None:
-        from ...core.draw import sheet, to_rgb8
-
-        truths = [self.classes[sample.truth] for sample in samples]
-        wrong = [i for i, p in enumerate(predictions) if p.label != truths[i]]
-        worst = sorted(wrong, key=lambda i: -(predictions[i].confidence or 0))[:24]
-        titles = [f"{predictions[i].label} {predictions[i].confidence:.0%}\nis {truths[i]}" for i in worst]
-        if not worst:
-            return None
-        return sheet([to_rgb8(samples[i].pixels()) for i in worst], titles, columns=6)
+        return worst(samples, predictions, self.classes)
 
     @staticmethod
     def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core import plots
+from ...core import plots, svg
 from ...core.words import NARROW, Score, chance, count, interval, percent, plural
 from ..page import EVIDENCE, Cell, Column, Figure, Section, Table, Values, drawn, row, scored
 
@@ -47,7 +47,7 @@ def ladder(summary: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     methods.sort(key=lambda method: -method[2]["accuracy"]["value"])
     shown = [test["accuracy"]["low"] for name, _, test in methods if name != "majority class"]
-    marks = plots.ticks(min(shown, default=0.0), 1.0, 4)
+    marks = svg.ticks(min(shown, default=0.0), 1.0, 4)
     entries = [{"name": name, "ours": mine, "test": test} for name, mine, test in methods]
     return {"entries": entries, "marks": [mark for mark in marks if 0 <= mark <= 1]}
 

@@ -48,7 +48,7 @@ class Detection(Task):
     fill: per channel, in stored units, what comes into a view from outside. scale: what the network gets (see `pixels.offset_and_gain`).
     detector, neck, anchors: the design, its width, and levels×A×2 widths and heights in pixels of a view, fitted to the training boxes.
     resolution: pixels of a view for one of a picture, in the median of training: tiles of large pictures keep to it.
-    threshold: the score from which on an object is said to be there, chosen on validation for `aim`. What follows `model` is of training
+    threshold: the score from which on an object is said to be there, chosen on validation for `aim`; note: where that could not be reached. What follows `model` is of training
     alone and does not travel with the weights. crops: which views of a picture are asked about: "one", "flip", "tiles"."""
 
     name = "detection"
@@ -69,6 +69,7 @@ class Detection(Task):
     resolution: float = 1.0
     threshold: float = 0.25
     aim: str = "f1"
+    note: str = ""
     model: str = ""
     fitted: int = 0
     batch: int = 16
@@ -190,13 +191,15 @@ class Detection(Task):
         if truths is None:
             return room
         room = replace(room, resolution=float(np.median([placement.matrix[0, 0] for placement in placements])))
+        objects = [moved(truth, placement) for truth, placement in zip(truths, placements, strict=True)]
+        sides = np.concatenate([each.boxes[~each.ignore, 2:] - each.boxes[~each.ignore, :2] for each in objects])
+        if not len(sides):
+            raise DataError("the training part holds no object to learn; add boxes to its pictures, or share the pictures out otherwise")
         if not self.fitted:
             return room
-        wanted = np.concatenate([moved(truth, placement).boxes for truth, placement in zip(truths, placements, strict=True)])
-        sides = wanted[:, 2:] - wanted[:, :2]
         levels = DESIGNS[self.detector].levels
-        found = fitting.fit(sides, levels * self.fitted, seed=0)
-        return replace(room, anchors=_frozen(found.sizes.reshape(levels, self.fitted, 2).tolist()))
+        anchors = fitting.fit(sides, levels * self.fitted, seed=0)
+        return replace(room, anchors=_frozen(anchors.sizes.reshape(levels, self.fitted, 2).tolist()))
 
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
         whole = pixels.stored(sample.pixels(), self.channels, self.bits)
@@ -286,10 +289,11 @@ class Detection(Task):
     def metric(self, costs: np.ndarray | None = None) -> Answers:
         if costs is not None:
             raise UsageError("costs: are of answers about whole pictures; a detector's misses and false alarms are counted apart")
-        return Answers(self.classes, self.score, self.threshold, self.aim)
+        return Answers(self.classes, self.score, self.threshold, self.aim, self.note)
 
     def finish(self, outputs: torch.Tensor, truths: Any, answers: Sequence[Prediction]) -> Detection:
-        return replace(self, threshold=choose(self.aim, list(truths), answers).value)
+        found = choose(self.aim, list(truths), answers)
+        return replace(self, threshold=found.value, note=found.note)
 
     def together(self, answers: Sequence[Prediction]) -> Prediction:
         return fused(answers)

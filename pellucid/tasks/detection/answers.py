@@ -11,19 +11,21 @@ from ...core.detections import average_precision, evaluation, gain, gather, judg
 from ...core.detections.table import Table
 from ...core.detections.threshold import per_picture
 from ...core.types import Objects, Prediction
+from ...core.words import named
 
 
 class Answers:
     """The detections and objects of all pictures, in the order of their sources.
 
     score: "map" (IoU 0.5 to 0.95) or "map50", what chooses the best epoch. threshold: the score from which on a detection is believed, and
-    aim, what it was chosen for. Raises UsageError for another aim, and where faster-coco-eval is not installed.
+    aim, what it was chosen for; note: where that could not be reached. Raises UsageError for another aim, and where faster-coco-eval is not installed.
     """
 
-    def __init__(self, classes: tuple[str, ...], score: str = "map", threshold: float = 0.5, aim: str = "f1") -> None:
+    def __init__(self, classes: tuple[str, ...], score: str = "map", threshold: float = 0.5, aim: str = "f1", note: str = "") -> None:
         require()
         read_aim(aim)
-        self.classes, self.score, self.threshold, self.aim = classes, score, threshold, aim
+        self.classes, self.score = classes, score
+        self.threshold, self.aim, self.note = threshold, aim, note
         self.rows_by_source: dict[str, tuple[Objects, Prediction]] = {}
 
     def add(self, predictions: Sequence[Prediction], truths: Sequence[Objects]) -> None:
@@ -46,7 +48,7 @@ class Answers:
 
     def result(self) -> dict[str, Any]:
         found = evaluation(self._table(), self.classes, self.threshold)
-        return found | {"threshold": {"value": self.threshold, "aim": self.aim}}
+        return found | {"threshold": {"value": self.threshold, "aim": self.aim, "note": self.note}}
 
     def rows(self) -> list[dict[str, Any]]:
         """correct: 1 where, at the threshold and IoU 0.5, nothing is missed and nothing said in vain."""
@@ -100,13 +102,12 @@ class Answers:
 
     def sentences(self, summary: Mapping[str, Any]) -> list[str]:
         test = summary["test"]
-        believed = ", ".join(
-            f"{name} {_share(test[key])}" for name, key in (("precision", "precision"), ("recall", "recall"), ("F1", "f1"))
-        )
-        return [
+        believed = ", ".join(f"{named(key)} {_share(test[key])}" for key in ("precision", "recall", "f1"))
+        lines = [
             f"test:     mAP@.5 {_interval(test['map50'])}, mAP@.5:.95 {_interval(test['map'])}, {test['pictures']} pictures",
             f"          at threshold {self.threshold:.2f} (for {self.aim}): {believed}; {_dearest(test['errors'])}",
         ]
+        return [*lines, f"          {self.note}"] if self.note else lines
 
 
 def _interval(score: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ...core.boxes import box_xyxy_to_cxcywh, paired
-from ...core.coders import responsible
+from ...core.coders import encode_grid, responsible
 from ...core.types import Objects
 from ...models.yolo import Grid
 from .one_stage import best, padded
@@ -32,18 +32,19 @@ def loss(network: Grid, images: Tensor, truths: Sequence[Objects]) -> dict[str, 
     raw = network(images).float()
     boxes = network.boxes(raw)
     wanted, labels, kinds = padded(truths, raw.device)
+    grid = raw.shape[1], raw.shape[2]
     picture, thing = (kinds == 1).nonzero(as_tuple=True)
     goals, sides = wanted[picture, thing], wanted.new_tensor([images.shape[3], images.shape[2]])
     shares = box_xyxy_to_cxcywh(goals) / sides.repeat(2)
-    row, column, anchor = responsible(shares, network.anchors / sides, (raw.shape[1], raw.shape[2]))
+    row, column, anchor = responsible(shares, network.anchors / sides, grid)
     said, found = raw[picture, row, column, anchor], boxes[picture, row, column, anchor]
     fit = paired(found.detach(), goals).clamp(0)
     confidence = raw[..., 4].sigmoid()
     nothing = NOTHING * confidence**2 * ~_excused(boxes.detach(), wanted, kinds)
     nothing = nothing.index_put((picture, row, column, anchor), nothing.new_zeros(()))
-    theirs, mine = shares, box_xyxy_to_cxcywh(found) / sides.repeat(2)
-    grid = mine.new_tensor([raw.shape[2], raw.shape[1]])
-    place = ((mine[:, :2] - theirs[:, :2]) * grid).square().sum() + (mine[:, 2:].sqrt() - theirs[:, 2:].sqrt()).square().sum()
+    cells = torch.stack([column, row], 1)
+    mine, theirs = (encode_grid(each, cells, grid) for each in (box_xyxy_to_cxcywh(found) / sides.repeat(2), shares))
+    place = (mine - theirs).square().sum()
     classes = (said[:, 5:].sigmoid() - torch.nn.functional.one_hot(labels[picture, thing], network.classes)).square().sum()
     parts = {"box": PLACE * place, "object": (said[:, 4].sigmoid() - fit).square().sum(), "nothing": nothing.sum(), "class": classes}
     parts = {name: value / len(images) for name, value in parts.items()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ...core.rng import Draws
 from ...core.types import Objects
 from ...models.localiser import Localiser
-from ...models.rcnn import fast_rcnn, faster_rcnn, rcnn
+from ...models.rcnn import RCNN, FasterRCNN, FastRCNN
 from ...models.yolo import Grid, Yolo
 from . import classic, localise, one_stage, two_stage
 
@@ -54,14 +54,14 @@ DESIGNS: dict[str, Design] = {
         levels=1,
         anchors=5,
     ),
-    "faster_rcnn": Design(faster_rcnn, _regions_learn, two_stage.candidates, levels=3, anchors=3),
+    "faster_rcnn": Design(FasterRCNN, _regions_learn, two_stage.candidates, levels=3, anchors=3),
     "fast_rcnn": Design(
-        lambda backbone, classes, neck, anchors: fast_rcnn(backbone, classes, neck), _regions_learn, two_stage.candidates, True
+        lambda backbone, classes, neck, anchors: FastRCNN(backbone, classes, neck), _regions_learn, two_stage.candidates, True
     ),
-    "rcnn": Design(lambda backbone, classes, neck, anchors: rcnn(backbone, classes, neck), _regions_learn, two_stage.candidates, True),
+    "rcnn": Design(lambda backbone, classes, neck, anchors: RCNN(backbone, classes), _regions_learn, two_stage.candidates, True),
     "localiser": Design(
         lambda backbone, classes, neck, anchors: Localiser(backbone, classes),
-        localise.loss,
+        lambda network, images, truths, criterion, draws: localise.loss(network, images, truths),
         lambda network, images, proposals: localise.candidates(network, images),
     ),
 }

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from ...core import localisation
 from ...core.boxes import area, box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, clip
-from ...core.rng import Draws
 from ...core.types import Objects
 from ...models.localiser import Localiser
 
@@ -34,13 +33,8 @@ def _target(truth: Objects, size: tuple[int, int], classes: int, sized: bool) ->
     return localisation.target(place.clip(0, 1).tolist(), int(truth.labels[largest]) if classes else None, classes, sized=sized)
 
 
-def loss(
-    network: Localiser, images: Tensor, truths: Sequence[Objects], criterion: str = "l2", draws: Draws | None = None
-) -> dict[str, Tensor]:
-    """`total`: the squared error of a `Localiser` for B×C×H×W pictures and objects in their pixels, a mean over pictures.
-
-    criterion and draws: as every design of a detector takes them; here is one loss only, and nothing is drawn.
-    """
+def loss(network: Localiser, images: Tensor, truths: Sequence[Objects]) -> dict[str, Tensor]:
+    """`total`: the squared error of a `Localiser` for B×C×H×W pictures and objects in their pixels, a mean over pictures."""
     outputs = network(images).float()
     wanted = targets(truths, (images.shape[2], images.shape[3]), network.classes, sized=network.sized)
     return {"total": localisation.loss(outputs, wanted.to(outputs.device))}

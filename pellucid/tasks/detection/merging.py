@@ -52,19 +52,29 @@ def _most(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Found:
 
 def fuse(said: Sequence[Found]) -> Found:
     """Weighted boxes fusion (Solovyev, Wang, Gabruseva 2021): boxes of one class that overlap a cluster's box join it; the cluster's box is
-    the mean weighted by score, and its score the mean over all who were asked, also those who saw nothing."""
+    the mean weighted by score, and its score the mean over all who were asked, also those who saw nothing.
+
+    Other than in the paper each who was asked has one box in a cluster: two neighbours that one view tells apart stay two, and do not
+    vouch for each other. So what a single one says comes out as it is.
+    """
+    if len(said) == 1:
+        return said[0]
     boxes, scores, labels = (np.concatenate(parts) for parts in zip(*said, strict=True))
+    who = np.repeat(np.arange(len(said)), [len(part[1]) for part in said])
     clusters: list[list[int]] = []
-    means = np.empty((0, 4))
+    means, heard = np.empty((0, 4)), np.empty((0, len(said)), bool)
     for i in np.argsort(-scores, kind="stable"):
-        overlap = iou(boxes[i : i + 1], means)[0] * (labels[[c[0] for c in clusters]] == labels[i]) if clusters else np.zeros(1)
-        if overlap.max() > ALIKE:
+        open_ = (labels[[c[0] for c in clusters]] == labels[i]) & ~heard[:, who[i]] if clusters else np.zeros(0, bool)
+        overlap = iou(boxes[i : i + 1], means)[0] * open_
+        if overlap.max(initial=0) > ALIKE:
             at = int(overlap.argmax())
             clusters[at].append(int(i))
             means[at] = np.average(boxes[clusters[at]], axis=0, weights=scores[clusters[at]])
         else:
+            at = len(clusters)
             clusters.append([int(i)])
-            means = np.concatenate([means, boxes[i : i + 1]])
+            means, heard = np.concatenate([means, boxes[i : i + 1]]), np.concatenate([heard, np.zeros((1, len(said)), bool)])
+        heard[at, who[i]] = True
     worth = np.array([min(1.0, float(scores[each].sum()) / len(said)) for each in clusters])
     order = np.argsort(-worth, kind="stable")[:MOST]
     return means[order], worth[order], labels[[each[0] for each in clusters]][order] if clusters else labels

@@ -17,7 +17,7 @@ from ...core.boxes import paired
 from ...core.types import Objects
 from ...models.yolo import BINS, Yolo
 
-# TOOD, section 3.2 and table 3: how much score and fit count when places compete for an object, and how many it may have.
+# How much score and fit count when places compete for an object, and how many it may have: as the YOLO line has set them since 2022.
 SCORE_POWER, FIT_POWER, MOST = 0.5, 6.0, 10
 # As weighed by the detectors of the YOLO line since 2023.
 WEIGHTS = {"class": 0.5, "box": 7.5, "side": 1.5}
@@ -103,7 +103,8 @@ def loss(network: Yolo, images: Tensor, truths: Sequence[Objects], criterion: st
     found = assign(logits.detach().sigmoid(), boxes.detach(), centres, wanted)
     aims = torch.zeros_like(logits)
     aims[found.picture, found.place, wanted[1][found.picture, found.object]] = found.score
-    total = found.score.sum().clamp(min=1.0)
+    # At least one a picture: nothing but background would else weigh as much as a batch full of objects.
+    total = found.score.sum().clamp(min=len(images))
     parts = {"class": _of_classes(logits, aims, found.excused, criterion) / total}
     mine, theirs = boxes[found.picture, found.place], wanted[0][found.picture, found.object]
     parts["box"] = ((1 - paired(mine, theirs, "ciou")) * found.score).sum() / total

@@ -28,6 +28,7 @@ from ...core.proposals import apart
 from ...core.rng import Draws
 from ...core.types import Objects
 from ...models.rcnn import DELTA_WEIGHTS, RCNN, FasterRCNN, FastRCNN
+from .one_stage import best
 
 Network = FasterRCNN | FastRCNN | RCNN
 
@@ -77,14 +78,9 @@ def candidates(network: Network, images: Tensor, proposals: Sequence[np.ndarray]
     Each region speaks for every class, with one box; the 1000 highest scores are kept. K depends on the network alone.
     """
     found = network(images) if proposals is None else network(images, stacked(proposals, network.kept).to(images.device))
-    most = min(MOST, network.kept * network.classes)
     boxes = clip(decode_deltas(found.deltas.float(), found.boxes.float(), DELTA_WEIGHTS), tuple(images.shape[2:]))  # type: ignore[arg-type]
     shares = found.logits.float().softmax(-1)[..., :-1] * (area(found.boxes) > 0)[..., None]
-    scores, best = shares.flatten(1).topk(min(most, shares[0].numel()), 1)
-    region, label = best // network.classes, best % network.classes
-    chosen = boxes.gather(1, region[..., None].expand(-1, -1, 4))
-    rows = torch.cat([chosen, scores[..., None], label[..., None].float()], 2)
-    return F.pad(rows, (0, 0, 0, most - rows.shape[1]))
+    return best(boxes, shares, min(MOST, network.kept * network.classes), 0.0)
 
 
 def stacked(boxes: Sequence[np.ndarray], most: int) -> Tensor:
