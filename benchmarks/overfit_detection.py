@@ -49,10 +49,8 @@ def main() -> None:
         for row in trial.epochs(prepared, machine.device(None)):
             best = row["validation_map50"]
             if row["epoch"] % 10 == 0 or row["epoch"] == given.epochs:
-                seconds = time.perf_counter() - began
-                print(
-                    f"epoch {row['epoch']:>3}  loss {row['train_total']:.3f}  mAP@.5 {best:.3f}  mAP@.5:.95 {row['validation_map']:.3f}  {seconds:.0f} s"
-                )
+                scores = f"mAP@.5 {best:.3f}  mAP@.5:.95 {row['validation_map']:.3f}"
+                print(f"epoch {row['epoch']:>3}  loss {row['train_total']:.3f}  {scores}  {time.perf_counter() - began:.0f} s", flush=True)
     print(f"{given.pictures} pictures learnt by heart in {(time.perf_counter() - began) / 60:.1f} minutes: mAP@.5 {best:.3f}")
 
 

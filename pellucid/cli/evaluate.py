@@ -75,7 +75,7 @@ def _gain(name: str, found: dict[str, Any], what: str) -> str:
 
 
 def _signed(score: dict[str, Any]) -> str:
-    return f"{score['value']:+.4f} [{score['low']:+.4f}, {score['high']:+.4f}]"
+    return "undefined" if score["value"] is None else f"{score['value']:+.4f} [{score['low']:+.4f}, {score['high']:+.4f}]"
 
 
 def _is_score(value: Any) -> bool:

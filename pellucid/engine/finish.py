@@ -104,6 +104,8 @@ def _cost_of_average(state: State, decay: float, times: int = 20) -> float:
 
 
 def _gained(ema: dict[str, Any]) -> str:
+    if ema["gain"]["value"] is None:
+        return f"what averaging the weights gained is undefined: no test picture can tell; it cost {ema['seconds']:.1f} s"
     points = {key: 100 * ema["gain"][key] for key in ("value", "low", "high")}
     said = f"{points['value']:+.2f} points ({points['low']:+.2f} to {points['high']:+.2f}) of test {words.named(ema['score'])}"
     return f"averaging the weights gained {said} and cost {ema['seconds']:.1f} s"

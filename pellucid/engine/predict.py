@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -151,9 +151,7 @@ def _members(models: Sequence[str | Path], crops: str, threshold: float | None, 
         raise UsageError(f"threshold: {threshold:g} is not between 0 and 1")
     asked = [replace(member, room=member.room.with_crops(crops)) for member in test_time.members(models)]
     if threshold is not None:
-        if not hasattr(asked[0].room, "threshold"):
-            raise UsageError("threshold: is for models that find objects; this one says one label a picture; leave it out")
-        asked = [replace(member, room=replace(cast(Any, member.room), threshold=threshold)) for member in asked]
+        asked = [replace(member, room=member.room.with_threshold(threshold)) for member in asked]
     for member in asked:
         member.network.to(where)
     return asked

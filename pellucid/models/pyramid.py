@@ -73,6 +73,16 @@ def coarsest(backbone: Any, most: float = math.inf) -> int:
     return max(at for at, stride in enumerate(strides_of(backbone)) if stride <= most)
 
 
+def places(sizes: Sequence[tuple[int, int]], strides: Sequence[float], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """N×2 centres (x, y) in pixels of all places of maps of these (height, width), row by row, and N strides."""
+    centres, steps = [], []
+    for (height, width), stride in zip(sizes, strides, strict=True):
+        y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+        centres.append((torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride)
+        steps.append(torch.full((height * width,), float(stride), device=device))
+    return torch.cat(centres), torch.cat(steps)
+
+
 class FeaturePyramid(nn.Module):
     """Maps of `channels` channels, finest first → as many maps of `width` channels, of the same strides."""
 

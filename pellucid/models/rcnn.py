@@ -32,9 +32,8 @@ from torch import Tensor, nn
 from ..core.boxes import clip, suppress
 from ..core.coders import decode_deltas
 from .layers import RELU_GAIN, scaled_normal_
-from .pyramid import FeaturePyramid, Levels, coarsest, conv
+from .pyramid import FeaturePyramid, Levels, coarsest, conv, places
 from .roi import RoIAlign, RoIPool, roi_align
-from .yolo import places
 
 # What deltas are multiplied by, so that learning meets numbers near 1 (Fast R-CNN's code; the paper divides by their deviation).
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)

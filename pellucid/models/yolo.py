@@ -24,21 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from ..core.coders import decode_anchored, decode_distances
-from .pyramid import Levels, PathAggregation, conv
+from .pyramid import Levels, PathAggregation, conv, places
 
 BINS = 16
 # A fresh network says "nothing" nearly everywhere, or the many empty places would drown the few others (Lin et al. 2017, section 3.3).
 PRIOR = 0.01
-
-
-def places(sizes: Sequence[tuple[int, int]], strides: Sequence[float], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """N×2 centres (x, y) in pixels of all places of maps of these (height, width), row by row, and N strides."""
-    centres, steps = [], []
-    for (height, width), stride in zip(sizes, strides, strict=True):
-        y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-        centres.append((torch.stack([x, y], -1).reshape(-1, 2) + 0.5) * stride)
-        steps.append(torch.full((height * width,), float(stride), device=device))
-    return torch.cat(centres), torch.cat(steps)
 
 
 class Yolo(nn.Module):

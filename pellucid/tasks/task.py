@@ -130,6 +130,10 @@ class Task(ABC):
         Raises UsageError for a kind that this room does not know.
         """
 
+    @abstractmethod
+    def with_threshold(self, value: float) -> Task:
+        """This room with another score from which on something is said to be there. Raises UsageError where nothing is."""
+
     @staticmethod
     @abstractmethod
     def refuse(reading: Reading) -> None:

@@ -11,8 +11,8 @@ from torch import nn
 from pellucid import models
 from pellucid.core.coders import grid_shape
 from pellucid.core.errors import UsageError
-from pellucid.models.pyramid import FeaturePyramid, Levels, PathAggregation, headless
-from pellucid.models.yolo import BINS, Grid, Yolo, places
+from pellucid.models.pyramid import FeaturePyramid, Levels, PathAggregation, headless, places
+from pellucid.models.yolo import BINS, Grid, Yolo
 
 BACKBONES = (
     "lenet5",

@@ -10,10 +10,11 @@ import torch.nn.functional as F
 from pellucid import models
 from pellucid.core.boxes import iou
 from pellucid.core.types import Objects
-from pellucid.models.pyramid import headless
-from pellucid.models.yolo import Grid, Yolo, places
+from pellucid.models.pyramid import headless, places
+from pellucid.models.yolo import Grid, Yolo
 from pellucid.tasks.detection import classic, one_stage
-from pellucid.tasks.detection.one_stage import assign, best, padded
+from pellucid.tasks.detection.candidates import best, padded
+from pellucid.tasks.detection.one_stage import assign
 
 SIZES, STRIDES = [(8, 8), (4, 4), (2, 2)], (8.0, 16.0, 32.0)
 

@@ -180,6 +180,9 @@ class Classification(Task):
             raise UsageError(f'crops: unknown "{kind}"; {did_you_mean(kind, CROPS)}')
         return replace(self, crops=kind)
 
+    def with_threshold(self, value: float) -> Classification:
+        raise UsageError("threshold: is for models that find objects; this one says one label a picture; leave it out")
+
     @staticmethod
     def refuse(reading: Reading) -> None:
         where, truths = reading.root or reading.name, np.array([sample.truth for sample in reading.samples], np.int64)

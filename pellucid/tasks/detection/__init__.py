@@ -48,8 +48,8 @@ class Detection(Task):
     fill: per channel, in stored units, what comes into a view from outside. scale: what the network gets (see `pixels.offset_and_gain`).
     detector, neck, anchors: the design, its width, and levels×A×2 widths and heights in pixels of a view, fitted to the training boxes.
     resolution: pixels of a view for one of a picture, in the median of training: tiles of large pictures keep to it.
-    threshold: the score from which on an object is said to be there, chosen on validation for `aim`; note: where that could not be reached. What follows `model` is of training
-    alone and does not travel with the weights. crops: which views of a picture are asked about: "one", "flip", "tiles"."""
+    threshold: the score from which on an object is said to be there, chosen on validation for `aim`; note: where that could not be reached.
+    What follows `model` is of training alone and does not travel with the weights. crops: which views of a picture are asked about."""
 
     name = "detection"
     counted = "objects"
@@ -210,6 +210,9 @@ class Detection(Task):
         if kind not in VIEWS:
             raise UsageError(f'crops: unknown "{kind}"; {did_you_mean(kind, VIEWS)}')
         return replace(self, crops=kind)
+
+    def with_threshold(self, value: float) -> Detection:
+        return replace(self, threshold=value)
 
     def order(self, samples: Sequence[Sample], epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
         return shuffled(len(samples), self.batch, rng)

@@ -18,7 +18,8 @@ class Answers:
     """The detections and objects of all pictures, in the order of their sources.
 
     score: "map" (IoU 0.5 to 0.95) or "map50", what chooses the best epoch. threshold: the score from which on a detection is believed, and
-    aim, what it was chosen for; note: where that could not be reached. Raises UsageError for another aim, and where faster-coco-eval is not installed.
+    aim, what it was chosen for; note: where that could not be reached. Raises UsageError for another aim, and where faster-coco-eval is not
+    installed.
     """
 
     def __init__(self, classes: tuple[str, ...], score: str = "map", threshold: float = 0.5, aim: str = "f1", note: str = "") -> None:

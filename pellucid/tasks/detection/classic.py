@@ -17,7 +17,7 @@ from ...core.boxes import box_xyxy_to_cxcywh, paired
 from ...core.coders import encode_grid, responsible
 from ...core.types import Objects
 from ...models.yolo import Grid
-from .one_stage import best, padded
+from .candidates import best, padded
 
 # Equation 3: λ_coord and λ_noobj.
 PLACE, NOTHING = 5.0, 0.5
@@ -59,8 +59,8 @@ def _excused(boxes: Tensor, wanted: Tensor, kinds: Tensor) -> Tensor:
     return (((centre > low) & (centre < high)).all(-1) & (kinds == 2)[:, None, None, None]).any(-1)
 
 
-def candidates(network: Grid, images: Tensor, most: int, floor: float) -> Tensor:
+def candidates(network: Grid, images: Tensor) -> Tensor:
     """B×most×6, as in `one_stage`; the score is confidence times class (section 2 of the paper)."""
     raw = network(images).float()
     scores = raw[..., 4:5].sigmoid() * raw[..., 5:].sigmoid()
-    return best(network.boxes(raw).flatten(1, 3), scores.flatten(1, 3), most, floor)
+    return best(network.boxes(raw).flatten(1, 3), scores.flatten(1, 3))

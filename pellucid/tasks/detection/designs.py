@@ -16,9 +16,6 @@ from ...models.rcnn import RCNN, FasterRCNN, FastRCNN
 from ...models.yolo import Grid, Yolo
 from . import classic, localise, one_stage, two_stage
 
-# Of each view: enough for crowded pictures before suppression, and the least score that can matter to an average precision.
-CANDIDATES, FLOOR = 1000, 0.001
-
 
 @dataclass(frozen=True)
 class Design:
@@ -44,13 +41,13 @@ DESIGNS: dict[str, Design] = {
     "yolo": Design(
         Yolo,
         lambda network, images, truths, criterion, draws: one_stage.loss(network, images, truths, criterion),
-        lambda network, images, proposals: one_stage.candidates(network, images, CANDIDATES, FLOOR),
+        lambda network, images, proposals: one_stage.candidates(network, images),
         levels=3,
     ),
     "grid": Design(
         lambda backbone, classes, neck, anchors: Grid(backbone, classes, neck, None if anchors is None else anchors[0]),
         lambda network, images, truths, criterion, draws: classic.loss(network, images, truths),
-        lambda network, images, proposals: classic.candidates(network, images, CANDIDATES, FLOOR),
+        lambda network, images, proposals: classic.candidates(network, images),
         levels=1,
         anchors=5,
     ),

@@ -16,6 +16,7 @@ from torch import Tensor
 from ...core.boxes import paired
 from ...core.types import Objects
 from ...models.yolo import BINS, Yolo
+from .candidates import best, padded
 
 # How much score and fit count when places compete for an object, and how many it may have: as the YOLO line has set them since 2022.
 SCORE_POWER, FIT_POWER, MOST = 0.5, 6.0, 10
@@ -36,17 +37,6 @@ class Assigned:
     object: Tensor
     score: Tensor
     excused: Tensor
-
-
-def padded(truths: Sequence[Objects], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """float32 B×M×4 boxes, int64 B×M labels, int64 B×M kinds: 1 an object, 2 one to be ignored, 0 padding. M is at least 1."""
-    most = max(1, *(len(each) for each in truths))
-    boxes, labels, kinds = torch.zeros(len(truths), most, 4), torch.zeros(len(truths), most).long(), torch.zeros(len(truths), most).long()
-    for row, each in enumerate(truths):
-        boxes[row, : len(each)] = torch.from_numpy(each.boxes).float()
-        labels[row, : len(each)] = torch.from_numpy(each.labels)
-        kinds[row, : len(each)] = torch.from_numpy(each.ignore).long() + 1
-    return boxes.to(device), labels.to(device), kinds.to(device)
 
 
 @torch.no_grad()
@@ -138,18 +128,12 @@ def _of_sides(raw: Tensor, ends: Tensor) -> Tensor:
     return -((1 - share) * at_low + share * at_high).mean(1)
 
 
-def candidates(network: Yolo, images: Tensor, most: int, floor: float) -> Tensor:
-    """B×most×6: x1 y1 x2 y2 score label of the likeliest pairs of place and class, highest first; score 0 where none is above `floor`."""
+def candidates(
+    network: Yolo,
+    images: Tensor,
+) -> Tensor:
+    """B×K×6: x1 y1 x2 y2 score label of the likeliest pairs of place and class, highest first."""
     maps = network.features(images)
     raw = network.head(maps).float()
     boxes = network.boxes(raw, [tuple(each.shape[2:]) for each in maps])  # type: ignore[misc]
-    return best(boxes, raw[..., network.sides :].sigmoid(), most, floor)
-
-
-def best(boxes: Tensor, scores: Tensor, most: int, floor: float) -> Tensor:
-    """The `most` highest of B×N×classes scores, with their boxes B×N×4, as B×most×6; padded with zeros."""
-    flat = scores.flatten(1)
-    values, at = flat.topk(min(most, flat.shape[1]), dim=1)
-    found = boxes.gather(1, (at // scores.shape[2])[..., None].expand(-1, -1, 4))
-    rows = torch.cat([found, torch.where(values > floor, values, 0)[..., None], (at % scores.shape[2])[..., None].to(found)], 2)
-    return F.pad(rows, (0, 0, 0, most - rows.shape[1]))
+    return best(boxes, raw[..., network.sides :].sigmoid())

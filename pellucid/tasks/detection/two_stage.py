@@ -28,14 +28,13 @@ from ...core.proposals import apart
 from ...core.rng import Draws
 from ...core.types import Objects
 from ...models.rcnn import DELTA_WEIGHTS, RCNN, FasterRCNN, FastRCNN
-from .one_stage import best
+from .candidates import best
 
 Network = FasterRCNN | FastRCNN | RCNN
 
 ANCHORS, ANCHOR_SHARE = 256, 0.5
 REGION_SHARE = 0.25
 SOMETHING, NOTHING, REGION = 0.7, 0.3, 0.5
-MOST = 1000
 # In a batch of regions: not learnt from.
 UNUSED = -100
 
@@ -80,7 +79,7 @@ def candidates(network: Network, images: Tensor, proposals: Sequence[np.ndarray]
     found = network(images) if proposals is None else network(images, stacked(proposals, network.kept).to(images.device))
     boxes = clip(decode_deltas(found.deltas.float(), found.boxes.float(), DELTA_WEIGHTS), tuple(images.shape[2:]))  # type: ignore[arg-type]
     shares = found.logits.float().softmax(-1)[..., :-1] * (area(found.boxes) > 0)[..., None]
-    return best(boxes, shares, min(MOST, network.kept * network.classes), 0.0)
+    return best(boxes, shares)
 
 
 def stacked(boxes: Sequence[np.ndarray], most: int) -> Tensor:
