@@ -25,6 +25,7 @@ from pellucid.core.types import Batch, Placement, Prediction, Sample
 from pellucid.engine import predict as verb
 from pellucid.engine import test_time
 from pellucid.engine.test_time import Member
+from pellucid.tasks.classification import Classification
 
 SIZE = (64, 64)
 GROUND = 60
@@ -42,6 +43,9 @@ class Reds:
         if kind not in ("one", "tiles"):
             raise UsageError(f'crops: unknown "{kind}"; known: one, tiles')
         return replace(self, crops=kind)
+
+    def with_threshold(self, value: float) -> Reds:
+        return replace(self, threshold=value)
 
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
         return (one if self.crops == "one" else tiles.views)(sample.pixels(), SIZE, 0)
@@ -146,11 +150,8 @@ def test_a_threshold_that_means_nothing_is_refused(here: Path, monkeypatch: pyte
         with pytest.raises(UsageError, match="between 0 and 1"):
             pellucid.predict("model", "pictures", threshold=wrong, quiet=True)
 
-    class Whole:
-        def with_crops(self, kind: str) -> Whole:
-            return self
-
-    monkeypatch.setattr(test_time, "members", lambda models: [Member(Path("model"), Whole(), torch.nn.Identity())])  # type: ignore[arg-type]
+    whole = Classification(("a", "b"), (8, 8), 3)
+    monkeypatch.setattr(test_time, "members", lambda models: [Member(Path("model"), whole, torch.nn.Identity())])
     with pytest.raises(UsageError, match="threshold: is for models that find objects"):
         pellucid.predict("model", "pictures", threshold=0.5, quiet=True)
 

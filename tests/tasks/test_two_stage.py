@@ -19,6 +19,7 @@ from pellucid.core.types import Objects
 from pellucid.models import create
 from pellucid.models.rcnn import DELTA_WEIGHTS
 from pellucid.tasks.detection import two_stage
+from pellucid.tasks.detection.candidates import CANDIDATES
 from pellucid.tasks.detection.designs import DESIGNS
 from pellucid.tasks.detection.two_stage import candidates, loss, meet, region_losses, sample, sampled_regions
 
@@ -200,7 +201,7 @@ def test_candidates_are_the_best_scores_of_regions_and_classes() -> None:
     images = stored.float() / 100 - 1
     proposals = [np.array([[5.0, 5, 40, 40], [-20, 60, 50, 120]]), np.array([[30.0, 30, 60, 60]])]
     found = candidates(net, images, proposals)
-    assert found.shape == (2, 2 * net.kept, 6) and (found[..., 4] > 0).sum(1).tolist() == [4, 2]
+    assert found.shape == (2, CANDIDATES, 6) and (found[..., 4] > 0).sum(1).tolist() == [4, 2]
     regions = net(images, two_stage.stacked(proposals, 2))
     shares = regions.logits.softmax(-1)[0, :, :2]
     torch.testing.assert_close(found[0, :4, 4], shares.flatten().sort(descending=True).values)
