@@ -211,7 +211,9 @@ def test_training_moves_truth_with_the_picture(data: Path) -> None:
     ("settings", "said"),
     [
         ({"mixup": 0.2}, "mixup"),
-        ({"loss": "cross_entropy"}, "bce or focal"),
+        ({"loss": "cross_entropy"}, "yolo learns by bce or focal"),
+        ({"loss": "focal", "detector": "grid"}, "grid learns by l2"),
+        ({"size": 16}, "size: 16"),
         ({"score": "accuracy"}, "map or map50"),
         ({"imbalance": "oversample"}, "imbalance"),
         ({"aim": "profit 3"}, "aim"),

@@ -38,6 +38,8 @@ from .views import VIEWS, moved
 
 # A side that pictures are fitted to where the user does not say.
 USUAL = 320
+# The stride of the coarsest map: a smaller picture has no place in it.
+COARSEST = 32
 # A class in fewer pictures decides nothing about the split.
 ENOUGH = 10
 
@@ -105,7 +107,7 @@ class Detection(Task):
             "aim": "f1",
             "epochs": int(np.clip(20_000 / len(reading.samples), 12, 120)),
             "batch": 16,
-            "loss": "bce",
+            "loss": DESIGNS[detector].losses[0],
             "optimizer": "adamw",
             "lr": 2e-3 if settings["optimizer"] in (None, "adamw") else None,
             # Weights of others know edges and colours well, and objects of these classes not at all.
@@ -334,8 +336,11 @@ def _refuse_settings_of_whole_pictures(settings: Mapping[str, Any]) -> None:
             raise UsageError(f"{name}: blends pictures of one class each, and boxes have no share; leave it out, or try --mosaic")
     if settings["pca_colour"] or settings["augment"] == "alexnet":
         raise UsageError("pca_colour: the main colours are measured for classification alone; leave it out, or try --colour")
-    if settings["loss"] not in (None, "bce", "focal"):
-        raise UsageError(f"loss: {settings['loss']} is of whole pictures; a detector learns by bce or focal")
+    detector = settings["detector"] or "yolo"
+    if settings["loss"] not in (None, *DESIGNS[detector].losses):
+        raise UsageError(f"loss: {detector} learns by {' or '.join(DESIGNS[detector].losses)}, not by {settings['loss']}")
+    if settings["size"] and min(settings["size"]) < COARSEST:
+        raise UsageError(f"size: {min(settings['size'])} is less than one place of the coarsest map; set it to {COARSEST} or more")
     if settings["score"] not in (None, "map", "map50"):
         raise UsageError(f"score: {settings['score']} is of whole pictures; a detector is chosen by map or map50")
     if settings["imbalance"] != "none":

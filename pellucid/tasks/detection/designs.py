@@ -22,12 +22,14 @@ class Design:
     """build(backbone, classes, neck, anchors): the network; anchors as the room holds them, levels×A×2, or None.
     loss(network, images, truths, criterion, draws): named means. candidates(network, images, proposals): B×K×6, x1 y1 x2 y2 score label.
     proposes: whether boxes to look at are found in the pixels beforehand, and come along with the truths and as `proposals`.
+    losses: what its classes can be learnt by; the first where the user does not say.
     levels: how many levels have anchors of their own; anchors: how many a level where the user does not say; 0: none are needed.
     """
 
     build: Callable[[Any, int, int, Tensor | None], nn.Module]
     loss: Callable[[Any, Tensor, Sequence[Objects], str, Draws], dict[str, Tensor]]
     candidates: Callable[[Any, Tensor, Sequence[np.ndarray] | None], Tensor]
+    losses: tuple[str, ...]
     proposes: bool = False
     levels: int = 0
     anchors: int = 0
@@ -42,23 +44,32 @@ DESIGNS: dict[str, Design] = {
         Yolo,
         lambda network, images, truths, criterion, draws: one_stage.loss(network, images, truths, criterion),
         lambda network, images, proposals: one_stage.candidates(network, images),
+        ("bce", "focal"),
         levels=3,
     ),
     "grid": Design(
         lambda backbone, classes, neck, anchors: Grid(backbone, classes, neck, None if anchors is None else anchors[0]),
         lambda network, images, truths, criterion, draws: classic.loss(network, images, truths),
         lambda network, images, proposals: classic.candidates(network, images),
+        ("l2",),
         levels=1,
         anchors=5,
     ),
-    "faster_rcnn": Design(FasterRCNN, _regions_learn, two_stage.candidates, levels=3, anchors=3),
+    "faster_rcnn": Design(FasterRCNN, _regions_learn, two_stage.candidates, ("cross_entropy",), levels=3, anchors=3),
     "fast_rcnn": Design(
-        lambda backbone, classes, neck, anchors: FastRCNN(backbone, classes, neck), _regions_learn, two_stage.candidates, True
+        lambda backbone, classes, neck, anchors: FastRCNN(backbone, classes, neck),
+        _regions_learn,
+        two_stage.candidates,
+        ("cross_entropy",),
+        True,
     ),
-    "rcnn": Design(lambda backbone, classes, neck, anchors: RCNN(backbone, classes), _regions_learn, two_stage.candidates, True),
+    "rcnn": Design(
+        lambda backbone, classes, neck, anchors: RCNN(backbone, classes), _regions_learn, two_stage.candidates, ("cross_entropy",), True
+    ),
     "localiser": Design(
         lambda backbone, classes, neck, anchors: Localiser(backbone, classes),
         lambda network, images, truths, criterion, draws: localise.loss(network, images, truths),
         lambda network, images, proposals: localise.candidates(network, images),
+        ("l2",),
     ),
 }
