@@ -32,7 +32,8 @@ def plainly(scores: np.ndarray, boxes: np.ndarray, centres: np.ndarray, truth: O
         if truth.ignore[number]:
             continue
         x1, y1, x2, y2 = truth.boxes[number]
-        inside = [p for p, (x, y) in enumerate(centres) if x1 < x < x2 and y1 < y < y2]
+        half_w, half_h = max(x2 - x1, 8) / 2, max(y2 - y1, 8) / 2
+        inside = [p for p, (x, y) in enumerate(centres) if abs(x - (x1 + x2) / 2) <= half_w and abs(y - (y1 + y2) / 2) <= half_h]
         fit = {p: float(iou(boxes[p : p + 1], truth.boxes[number : number + 1])[0, 0]) for p in inside}
         aligned = {p: scores[p, truth.labels[number]] ** 0.5 * fit[p] ** 6 for p in inside}
         for p in sorted(inside, key=lambda p: -aligned[p])[:10]:
@@ -53,7 +54,7 @@ def test_assignment_is_that_of_plain_loops(seed: int) -> None:
     middle = centres.numpy() + rng.uniform(-6, 6, (3, len(centres), 2))
     half = rng.uniform(3, 20, (3, len(centres), 2))
     boxes, scores = np.concatenate([middle - half, middle + half], 2), rng.uniform(0.01, 0.99, (3, len(centres), 3))
-    found = assign(torch.from_numpy(scores).float(), torch.from_numpy(boxes).float(), centres, padded(truths, torch.device("cpu")))
+    found = assign(torch.from_numpy(scores).float(), torch.from_numpy(boxes).float(), centres, 8.0, padded(truths, torch.device("cpu")))
     for row, truth in enumerate(truths):
         mine = found.picture == row
         said = {int(p): (int(o), float(s)) for p, o, s in zip(found.place[mine], found.object[mine], found.score[mine], strict=True)}
@@ -67,7 +68,7 @@ def test_the_best_place_of_an_object_should_say_its_best_overlap() -> None:
     truth = Objects(np.array([[10.0, 10, 50, 50]]), np.array([1]), np.array([False]))
     centres, _ = places(SIZES, STRIDES)
     boxes = torch.tensor([10.0, 10, 50, 46]).repeat(1, len(centres), 1)
-    found = assign(torch.full((1, len(centres), 3), 0.2), boxes, centres, padded([truth], torch.device("cpu")))
+    found = assign(torch.full((1, len(centres), 3), 0.2), boxes, centres, 8.0, padded([truth], torch.device("cpu")))
     assert len(found.place) == 10
     torch.testing.assert_close(found.score, torch.full((10,), 0.9))
 
@@ -75,14 +76,25 @@ def test_the_best_place_of_an_object_should_say_its_best_overlap() -> None:
 def test_a_small_object_is_learnt_however_badly_it_is_found_at_first() -> None:
     truth = Objects(np.array([[30.0, 30, 34, 34]]), np.array([1]), np.array([False]))
     centres = torch.tensor([[32.0, 32]])
-    found = assign(torch.full((1, 1, 3), 1e-3), torch.tensor([[[-100.0, -100, 164, 164]]]), centres, padded([truth], torch.device("cpu")))
+    found = assign(
+        torch.full((1, 1, 3), 1e-3), torch.tensor([[[-100.0, -100, 164, 164]]]), centres, 8.0, padded([truth], torch.device("cpu"))
+    )
     torch.testing.assert_close(found.score, torch.tensor([16 / 264**2]), rtol=1e-4, atol=0)
+
+
+def test_an_object_between_all_places_is_learnt_by_the_nearest() -> None:
+    truth = Objects(np.array([[29.0, 5, 35, 11]]), np.array([1]), np.array([False]))
+    centres, _ = places(SIZES, STRIDES)
+    assert not ((centres > torch.tensor([29.0, 5])) & (centres < torch.tensor([35.0, 11]))).all(1).any()
+    boxes = torch.cat([centres - 8, centres + 8], 1)[None]
+    found = assign(torch.full((1, len(centres), 3), 0.5), boxes, centres, 8.0, padded([truth], torch.device("cpu")))
+    assert len(found.place) == 4 and (centres[found.place] - torch.tensor([32.0, 8])).abs().max() == 4
 
 
 def test_what_is_to_be_ignored_is_neither_learnt_nor_held_against_anybody() -> None:
     truth = Objects(np.array([[0.0, 0, 32, 64]]), np.array([0]), np.array([True]))
     centres, _ = places(SIZES, STRIDES)
-    found = assign(torch.rand(1, len(centres), 3), torch.rand(1, len(centres), 4), centres, padded([truth], torch.device("cpu")))
+    found = assign(torch.rand(1, len(centres), 3), torch.rand(1, len(centres), 4), centres, 8.0, padded([truth], torch.device("cpu")))
     assert len(found.place) == 0
     assert torch.equal(found.excused[0], centres[:, 0] < 32)
 

@@ -40,15 +40,17 @@ class Assigned:
 
 
 @torch.no_grad()
-def assign(scores: Tensor, boxes: Tensor, centres: Tensor, truths: tuple[Tensor, Tensor, Tensor]) -> Assigned:
+def assign(scores: Tensor, boxes: Tensor, centres: Tensor, finest: float, truths: tuple[Tensor, Tensor, Tensor]) -> Assigned:
     """Task-aligned assignment (TOOD): an object is given to the ten places inside it that score √s·u⁶ highest, s being their score of its
     class and u the IoU of their box; a place that several objects want answers for the one it overlaps most.
 
-    scores: B×N×classes, 0 to 1. boxes: B×N×4. centres: N×2. truths: from `padded`. What a place should say is its √s·u⁶, scaled so that the
-    best place of an object should say that object's best IoU.
+    scores: B×N×classes, 0 to 1. boxes: B×N×4. centres: N×2. finest: the smallest stride; a smaller object counts as so large when places
+    inside it are looked for, or it could fall between all of them. truths: from `padded`. What a place should say is its √s·u⁶, scaled so
+    that the best place of an object should say that object's best IoU.
     """
     wanted, labels, kinds = truths
-    inside = ((centres > wanted[:, :, None, :2]) & (centres < wanted[:, :, None, 2:])).all(-1)  # B×M×N
+    middle, half = (wanted[..., :2] + wanted[..., 2:]) / 2, (wanted[..., 2:] - wanted[..., :2]).clamp(min=finest) / 2
+    inside = ((centres - middle[:, :, None]).abs() <= half[:, :, None]).all(-1)  # B×M×N
     excused = (inside & (kinds == 2)[..., None]).any(1)
     picture, thing, place = (inside & (kinds == 1)[..., None]).nonzero(as_tuple=True)
     fit = paired(wanted[picture, thing], boxes[picture, place], "iou").clamp(0)
@@ -90,7 +92,7 @@ def loss(network: Yolo, images: Tensor, truths: Sequence[Objects], criterion: st
     boxes, logits = network.boxes(raw, sizes), raw[..., network.sides :]  # type: ignore[arg-type]
     centres, strides = network.places(sizes)  # type: ignore[arg-type]
     wanted = padded(truths, raw.device)
-    found = assign(logits.detach().sigmoid(), boxes.detach(), centres, wanted)
+    found = assign(logits.detach().sigmoid(), boxes.detach(), centres, network.strides[0], wanted)
     aims = torch.zeros_like(logits)
     aims[found.picture, found.place, wanted[1][found.picture, found.object]] = found.score
     # At least one a picture: nothing but background would else weigh as much as a batch full of objects.
