@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    runs: list[str] = typer.Argument(help="Run folders; those that differ only in their seed or fold are one arm."),
+    runs: list[str] = typer.Argument(help="Run folders of classification; those that differ only in their seed or fold are one arm."),
     against: str = typer.Option(None, help="The run that the others are held against; the first, unless said."),
-    score: str = typer.Option("accuracy", help="accuracy or balanced_accuracy."),
+    score: str = typer.Option("accuracy", help="The test score that is compared: accuracy or balanced_accuracy."),
     out: str = typer.Option(None, help="Folder of the page; runs/compare/<names>[-N], unless said. Never over a page that is there."),
     as_json: bool = typer.Option(False, "--json", help="The comparison as JSON on stdout."),
 ) -> None:

@@ -11,7 +11,10 @@ import typer
 def command(
     model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
     data: str = typer.Argument(None, help="Pictures with answers; without it, the test part of the run's own data."),
-    crops: str = typer.Option("one", help="Views of each picture whose answers are averaged: one, flip or ten."),
+    crops: str = typer.Option(
+        "one",
+        help="Views of each picture whose answers are made one: one or flip; for classes also ten, for objects tiles.",
+    ),
     with_models: list[str] = typer.Option([], "--with", help="Another run to average with; may be given several times."),
     costs: str = typer.Option(None, help="CSV, classes x classes: what answering the column costs when the row is true."),
     device: str = typer.Option(None, help='"cpu", "cuda", "cuda:1".'),
@@ -19,13 +22,14 @@ def command(
     as_json: bool = typer.Option(False, "--json", help="The evidence as JSON on stdout."),
 ) -> None:
     """Score a trained model: every figure with its 95 % interval."""
+    from ..core.words import plural
     from ..engine.evaluate import evaluate
 
     result = evaluate(model, data, crops=crops, with_models=with_models, costs=costs, device=device, skip_bad=skip_bad, quiet=as_json)
     if as_json:
         print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
     else:
-        print(f"{result.pictures} pictures ({'the test part' if result.part == 'test' else 'all that were given'})")
+        print(f"{plural(result.pictures, 'picture')} ({'the test part' if result.part == 'test' else 'all that were given'})")
         print("\n".join(_lines(result.evidence) + _gained(result.test_time)))
     for note in result.notes:
         print(note, file=sys.stderr)
@@ -35,7 +39,7 @@ def _lines(evidence: dict[str, Any]) -> list[str]:
     """A line a figure, then a line a class."""
     from ..core.words import named
 
-    lines = [f"{named(name):<20} {_figure(score)}  ({score['interval']})" for name, score in evidence.items() if _is_score(score)]
+    lines = [f"{named(name):<20} {_figure(score)}{_of(score)}" for name, score in evidence.items() if _is_score(score)]
     width = max((len(name) for name in evidence.get("per_class", {})), default=0)
     for name, scores in evidence.get("per_class", {}).items():
         parts = "  ".join(f"{key} {_figure(score)}" for key, score in scores.items() if _is_score(score))
@@ -75,14 +79,26 @@ def _gain(name: str, found: dict[str, Any], what: str) -> str:
 
 
 def _signed(score: dict[str, Any]) -> str:
-    return "undefined" if score["value"] is None else f"{score['value']:+.4f} [{score['low']:+.4f}, {score['high']:+.4f}]"
+    if score["value"] is None:
+        return "undefined"
+    reach = "" if score["low"] is None else f" [{score['low']:+.4f}, {score['high']:+.4f}]"
+    return f"{score['value']:+.4f}{reach}"
 
 
 def _is_score(value: Any) -> bool:
     return isinstance(value, dict) and "interval" in value
 
 
+def _of(score: dict[str, Any]) -> str:
+    """What the interval is; of a figure that is undefined, why."""
+    if score["value"] is None:
+        return "  (there is nothing to measure it on)"
+    return f"  ({score['interval'] or 'no interval'})"
+
+
 def _figure(score: dict[str, Any]) -> str:
     if score["value"] is None:
         return "undefined"
+    if score["low"] is None:
+        return f"{score['value']:.4f}"
     return f"{score['value']:.4f} [{score['low']:.4f}, {score['high']:.4f}]"

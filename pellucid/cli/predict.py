@@ -10,7 +10,8 @@ def command(
     model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
     pictures: list[str] = typer.Argument(help="Pictures or videos: files, folders or patterns."),
     crops: str = typer.Option(
-        "one", help="Views of each picture whose answers are made one: one, flip or ten; tiles of large pictures, for objects."
+        "one",
+        help="Views of each picture whose answers are made one: one or flip; for classes also ten, for objects tiles.",
     ),
     with_models: list[str] = typer.Option([], "--with", help="Another run to ask and to make one answer with; may be given several times."),
     threshold: float = typer.Option(None, help="Objects: the score from which on one is said to be there; else the model's own."),

@@ -9,7 +9,7 @@ from .options import with_settings
 
 
 def _tune(
-    data: str = typer.Argument(None, help="A folder, a CSV, IDX or NPZ file, or the built-in `digits`."),
+    data: str = typer.Argument(None, help="A folder, a CSV, IDX or NPZ file, the built-in `digits`; with boxes: COCO, VOC or YOLO."),
     search: list[str] = typer.Option(None, help="NAME=SPEC, once for each setting: lr=log:1e-4..1e-1, batch=16,32,64, mixup=0..0.4."),
     recipe: str = typer.Option(None, help="A TOML file of settings, with a table [search]; what is given here comes first."),
     sampler: str = typer.Option("tpe", help="How settings are chosen: tpe, random or grid."),

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 PAPER, INK = 255, (34, 34, 34)
+TITLES = 20
 _COLOURS = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
 
 
@@ -70,7 +71,8 @@ def caption(picture: np.ndarray, text: str, width: int = 160) -> np.ndarray:
 def boxes(picture: np.ndarray, boxes_xyxy: np.ndarray, labels: Sequence[int], titles: Sequence[str] = ()) -> np.ndarray:
     """A copy of the picture (uint8 H×W×3) with a frame for each box N×4, in the colour of its label, and its title over it.
 
-    boxes_xyxy: pixels, continuous coordinates; labels: N numbers of classes. titles: N, or none.
+    boxes_xyxy: pixels, continuous coordinates; labels: N numbers of classes. titles: N, or none; those of the first 20 are drawn, for
+    more of them would hide the picture.
     The first box is drawn on top of those after it and has the first choice of a place for its title: above its box, inside it, or below.
     """
     picture = np.array(picture, order="C")
@@ -84,7 +86,7 @@ def boxes(picture: np.ndarray, boxes_xyxy: np.ndarray, labels: Sequence[int], ti
             line = _colour(label) if 0 <= step < thick else _ink(_colour(label))
             cv2.rectangle(picture, (x1 + step, y1 + step), (x2 - step, y2 - step), line, 1)
     placed: list[tuple[int, int, int, int]] = []
-    for frame, label, title in zip(frames, labels, titles, strict=False):
+    for frame, label, title in zip(frames, labels, titles[:TITLES], strict=False):
         tag = _tag(title, max(11, min(height, width) // 38), _colour(label), width)
         placed.append(_free_place(frame, tag.shape, (height, width), placed))
         left, top, right, bottom = placed[-1]

@@ -230,7 +230,7 @@ def _cut(
         contents[cell // len(values)].append((cell % len(values), count))
     left = np.bincount(cells % len(values)).tolist()
     names = [classes[value] if classes else str(value) for value in values]
-    _enough(left, shares, names)
+    _enough(left, len(ids), shares, names)
     excess = (-_sizes(np.bincount(truths), list(shares.values()))).tolist()
     held = [[0] * len(values) for _ in shares]
     part_of_group = np.zeros(len(ids), np.int64)
@@ -271,7 +271,10 @@ def _cost(part: int, content: list[tuple[int, int]], left: list[int], held: list
     return starved, misfit
 
 
-def _enough(groups: Sequence[int], shares: Mapping[str, float], names: Sequence[str]) -> None:
+def _enough(groups: Sequence[int], total: int, shares: Mapping[str, float], names: Sequence[str]) -> None:
+    if total < len(shares):
+        what = f"{total} independent {'picture or group' if total == 1 else 'pictures or groups'} in all (copies count as one)"
+        raise DataError(f"the data has only {what}, but {', '.join(shares)} need one each; add some")
     for name, count in zip(names, groups, strict=True):
         if count < len(shares):
             what = "independent picture or group" if count == 1 else "independent pictures or groups"

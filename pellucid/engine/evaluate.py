@@ -100,6 +100,8 @@ def evaluate(
     said = rest if len(rest) == len(asked) else [first, *rest]
     answers = test_time.mean(room, [each.answers for each in said])
     evidence = test_time.scored(room, views, answers, spending).result()
+    if crops != "one" and all((views.counts == 1).all() for _, views in shown):
+        notes.append(f"crops: no picture is larger than a view, so --crops {crops} changes nothing")
     if not rest:
         return Evaluation(part, len(views), evidence, notes)
     as_it_is = test_time.scored(room, views, first.answers, spending).result()
@@ -119,7 +121,8 @@ def _pictures(members: Sequence[Member], data: str | Path | None, skip_bad: bool
     if own and dict(zip((sample.source for sample in views.samples), hashes, strict=True)) != test:
         raise DataError(f"{first.path}: the test pictures of this run have changed or are gone; name the data to score it on")
     refuse(bad, len(samples), skip_bad)
-    return views, [] if own else [note for path, known in splits.items() for note in _overlap(hashes, known, path, len(splits))]
+    seen = [] if own else [note for path, known in splits.items() for note in _overlap(hashes, known, path, len(splits))]
+    return views, [*reading.notes, *seen]
 
 
 def _views(member: Member, samples: Sequence[Sample], say: Say) -> Views:

@@ -45,6 +45,7 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
         "task": room.name,
         "name": folder.name,
         "model": recipe.model,
+        "design": room.design,
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "epochs_run": len(state.history),
         "best_epoch": state.best_epoch,
@@ -106,8 +107,9 @@ def _cost_of_average(state: State, decay: float, times: int = 20) -> float:
 def _gained(ema: dict[str, Any]) -> str:
     if ema["gain"]["value"] is None:
         return f"what averaging the weights gained is undefined: no test picture can tell; it cost {ema['seconds']:.1f} s"
-    points = {key: 100 * ema["gain"][key] for key in ("value", "low", "high")}
-    said = f"{points['value']:+.2f} points ({points['low']:+.2f} to {points['high']:+.2f}) of test {words.named(ema['score'])}"
+    value, low, high = (None if ema["gain"][key] is None else 100 * ema["gain"][key] for key in ("value", "low", "high"))
+    reach = "no interval: too few pictures" if low is None else f"{low:+.2f} to {high:+.2f}"
+    said = f"{value:+.2f} points ({reach}) of test {words.named(ema['score'])}"
     return f"averaging the weights gained {said} and cost {ema['seconds']:.1f} s"
 
 

@@ -13,6 +13,7 @@ from .. import anatomy, models
 from ..anatomy import Anatomy
 from ..anatomy.gradcheck import GradientCheck, check
 from ..core.errors import UsageError
+from ..tasks.task import Task
 from . import checkpoint, inspect_code, inspect_data
 from .say import Say
 
@@ -40,16 +41,20 @@ def inspect(
         room, trained, _ = checkpoint.load_model(Path(network))
         described = anatomy.describe(trained, room.input)
         build: Callable[[], nn.Module] = lambda: trained  # noqa: E731
-        found = inspect_data.gathered(data, None, room.input, Say(quiet)) if data is not None else None
+        found = inspect_data.gathered(data, room.input, Say(quiet), trained=room) if data is not None else None
     else:
         name = str(network)
         if inspect_code.is_code(name) and classes is not None:
             raise UsageError(f"{name}: a network of your own decides itself how many answers it has; leave out --classes")
         shape = parse_input(input) if input else None
-        found = inspect_data.gathered(data, None if inspect_code.is_code(name) else name, shape, Say(quiet)) if data is not None else None
-        if found is not None:
-            shape, classes = found.room.input, classes or len(found.reading.classes)
-        described, build = _described(name, shape, classes)
+        model = None if inspect_code.is_code(name) else name
+        found = inspect_data.gathered(data, shape, Say(quiet), model) if data is not None else None
+        if found is not None and found.room.answers is None:
+            described, build = _built_around(name, found.room, alone=model is None or classes is not None)
+        else:
+            if found is not None:
+                shape, classes = found.room.input, classes or len(found.reading.classes)
+            described, build = _described(name, shape, classes)
     if found is not None:
         described = replace(described, findings=tuple(inspect_data.findings(described, found, build, Say(quiet))))
     if html is not None:
@@ -57,6 +62,15 @@ def inspect(
 
         inspect_page.write(Path(html), described, str(network))
     return described
+
+
+def _built_around(name: str, room: Task, alone: bool) -> tuple[Anatomy, Callable[[], nn.Module]]:
+    """The account of what training would build around a named network, where that is not the network itself. Raises UsageError for one
+    that stands alone: of the user's own, or with answers of its own number."""
+    if alone:
+        raise UsageError(f"{name}: {room.name} builds its answers around a named network; leave out --classes, or --data for your own code")
+    with torch.random.fork_rng(devices=[]):
+        return anatomy.describe(room.build(), room.input), room.build
 
 
 def _described(name: str, shape: tuple[int, ...] | None, classes: int | None) -> tuple[Anatomy, Callable[[], nn.Module]]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,16 +46,19 @@ class Found:
     room: Task
 
 
-def gathered(data: str | Path, model: str | None, shape: tuple[int, ...] | None, say: Say) -> Found:
-    """model: a name or a notation. shape: channels, height, width of the input, where it does not follow from the data.
+def gathered(data: str | Path, shape: tuple[int, ...] | None, say: Say, model: str | None = None, trained: Task | None = None) -> Found:
+    """shape: channels, height, width of the input, where it does not follow from the data. model: a name or a notation. trained: the room
+    of a trained model, whose task and design hold; where it does not answer for whole pictures, the data must be in its terms.
 
     Raises DataError for data that cannot be read, UsageError for an input that does not fit it.
     """
     if shape is not None and len(shape) != 3:
         raise UsageError(f"input: pictures have channels x height x width, not {len(shape)} sides; leave out --input or --data")
-    wanted = recipe.make(model=model, size=shape[1:] if shape else None)
+    wanted = recipe.make(**({"model": model} if trained is None else _settings_of(trained)), size=shape[1:] if shape else None)
     task = room_of(wanted, data)
     reading = task.read(data)
+    if trained is not None and trained.answers is None:
+        reading = trained.relabelled(reading)
     heads, unread = batches.headers(reading.samples, say)
     found = tuple(head for head in heads if head is not None)
     if not found:
@@ -67,13 +71,22 @@ def gathered(data: str | Path, model: str | None, shape: tuple[int, ...] | None,
     return Found(reading, found, wanted, room)
 
 
+def _settings_of(room: Task) -> dict[str, Any]:
+    """What of a recipe stands in a model: words alone, such as its design; numbers of the same name are those that were measured."""
+    known = {setting.name for setting in fields(Recipe)}
+    return {"task": room.name} | {key: value for key, value in room.to_json().items() if key in known and isinstance(value, str)}
+
+
 def findings(anatomy: Anatomy, found: Found, build: Callable[[], nn.Module], say: Say) -> Iterator[Finding]:
     """One after the other; the last one takes a few seconds."""
     sizes = np.array([(head.height, head.width) for head in found.headers])
-    marked = object_sizes(found.reading.samples, anatomy.input[1:], say)
-    unlike = against.answers(anatomy, len(found.reading.classes))
-    held = (against.pictures(anatomy, sizes), against.sight(anatomy), against.objects(anatomy, marked), unlike)
-    yield from (finding for finding in held if finding is not None)
+    unlike = None if found.room.answers is None else against.answers(anatomy, found.room.answers)
+    if found.room.answers is None:
+        yield Finding("ok", f"what is accounted for is what training builds here: {found.room.design}")
+    yield against.pictures(anatomy, sizes)
+    if found.room.answers is not None:  # what answers for places of many sizes is not judged by the last map alone
+        held = (against.sight(anatomy), against.objects(anatomy, object_sizes(found.reading.samples, anatomy.input[1:], say)), unlike)
+        yield from (finding for finding in held if finding is not None)
     where = machine.device(None)
     batch = found.recipe.batch or 32
     free = free_memory(where)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..core.draw import PAPER, sheet, to_rgb8
-from ..core.errors import ModelError, UsageError
+from ..core.errors import UsageError
 from ..core.filters import ANGLES, FILTERS, WAVELENGTHS, apply, is_signed, kernel_of, signed_to_grey
 from ..core.images import read, to_channels, write
 from ..core.types import Batch, Sample
@@ -74,7 +74,7 @@ def look(run: str | Path, picture: str | Path, out: str | Path) -> str:
     """
     _spare(picture, out)
     room, network, _ = checkpoint.load_model(Path(run))
-    view, seen, words = _seen(room, network, Path(picture))
+    view, seen, words = _seen(Path(run), room, network, Path(picture))
     with torch.inference_mode():
         features: Any = getattr(network, "features", None)
         maps = features(seen) if features is not None else ()
@@ -86,21 +86,22 @@ def look(run: str | Path, picture: str | Path, out: str | Path) -> str:
     return f"{words.splitlines()[0]}; {shown}; kernels: mid-grey is 0; maps: black is the least, white the largest number of each"
 
 
-def _seen(room: Task, network: nn.Module, picture: Path) -> tuple[np.ndarray, Tensor, str]:
+def _seen(run: Path, room: Task, network: nn.Module, picture: Path) -> tuple[np.ndarray, Tensor, str]:
     """The view as pixels, the tensor that reaches the network, the answer."""
     sample = Sample(Sample(picture, None, str(picture)).pixels(), None, str(picture))
     view, placement = room.views(sample)[0]
     batch = Batch(torch.from_numpy(np.stack([view])).permute(0, 3, 1, 2), None, (placement,), (sample.source,))
     reached: list[Tensor] = []
-    # The room prepares the pixels in its own way; this is where they arrive.
-    hook = network.register_forward_pre_hook(lambda layer, inputs: reached.append(inputs[0]))
+    # The room prepares the pixels in its own way; this is where they arrive: at the network, or where it calls `features`, at a layer.
+    hooks = [layer.register_forward_pre_hook(lambda layer, inputs: reached.extend(inputs[:1])) for layer in network.modules()]
     try:
         with torch.inference_mode():
             answer = room.decode(room.outputs(network, batch), batch)[0]
     finally:
-        hook.remove()
-    if not reached:
-        raise ModelError("this model does not pass its picture through the network, so there is nothing to look at")
+        for hook in hooks:
+            hook.remove()
+    if not reached or reached[0].shape != (1, *room.input):
+        raise UsageError(f"{run}: {room.design} does not look at the picture as a whole, so there is no sheet of it; look at another run")
     said = f"{answer.label} {answer.confidence:.1%}" if answer.label is not None else "what the network sees"
     return view, reached[0], f"{said}\nseen at {view.shape[0]}×{view.shape[1]}"
 

@@ -15,6 +15,7 @@ from ..core.errors import DataError, UsageError, did_you_mean
 from ..core.formats import Reading
 from ..core.images import Header
 from ..core.splits import Splits, duplicates, fold, split, thinned
+from ..core.words import plural
 from ..models.weights import Preprocessing
 from ..tasks import TASKS
 from ..tasks.task import Task
@@ -190,6 +191,7 @@ def describe(
 ) -> dict[str, Any]:
     """What `data.json` holds and `pellucid check` says."""
     sides = np.array([(head.height, head.width) for head in heads])
+    counted = _counted(task, reading, splits)
     whole = hashlib.blake2b(digest_size=16)
     for sample, mark in zip(reading.samples, hashes, strict=True):
         whole.update(f"{sample.source}\0{sample.truth}\0{mark}\n".encode())
@@ -198,14 +200,14 @@ def describe(
         "format": reading.format,
         "why": reading.why,
         "classes": list(reading.classes),
-        **_counted(task, reading, splits),
+        **counted,
         "sizes": {"smallest": sides.min(0).tolist(), "largest": sides.max(0).tolist(), "median": np.median(sides, axis=0).tolist()},
         "channels": dict(sorted(Counter(str(head.channels) for head in heads).items())),
         "bits": dict(sorted(Counter(str(head.bits) for head in heads).items())),
         "bad": [list(row) for row in bad],
         "left_out": [list(row) for row in reading.left_out],
         "duplicates": int(len(copies) - len(np.unique(copies))),
-        "notes": list(splits.notes),
+        "notes": [*reading.notes, *splits.notes, *_uneven(counted)],
         "fingerprint": whole.hexdigest(),
     }
 
@@ -213,6 +215,18 @@ def describe(
 def pictures_of(facts: Mapping[str, Any], *parts: str) -> list[int]:
     """How many pictures are in these parts, by what `describe` said; classes count pictures where nothing else is said."""
     return [facts["pictures"][part] if "pictures" in facts else sum(facts["counts"][part].values()) for part in parts]
+
+
+def _uneven(found: Mapping[str, Any]) -> list[str]:
+    """Parts in which nothing can be scored, and classes that are asked for and never learnt, by what `_counted` found."""
+    counts, counted = found["counts"], found.get("counted", "pictures")
+    empty = [part for part in PARTS[1:] if not any(counts[part].values())]
+    notes = [f"WARNING: no {counted} in the {part} part, so nothing can be scored there; share it out otherwise" for part in empty]
+    for name, learnt in counts["train"].items():
+        seen = [f"{plural(number, counted.removesuffix('s'))} in {part}" for part in PARTS[1:] if (number := counts[part][name])]
+        if seen and not learnt:
+            notes.append(f"WARNING: class {name}: {' and '.join(seen)}, none in train, so it cannot be found")
+    return notes
 
 
 def _counted(task: type[Task], reading: Reading, splits: Splits) -> dict[str, Any]:

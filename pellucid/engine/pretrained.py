@@ -159,8 +159,8 @@ def begin(network: nn.Module, room: Task, recipe: Recipe, views: Views, where: t
         say.line(f"{name}: {taken} of {len(weights)} tensors taken over into the backbone; the rest of the network starts fresh")
     else:
         fresh = _fill(network, weights, name, room, recipe)
-        said = f"; the last layer starts fresh ({', '.join(fresh)})" if fresh else ""
-        say.line(f"{name}: {len(weights) - len(fresh)} tensors taken over{said}")
+        said = f"{len(weights) - len(fresh)} tensors taken over; the last layer starts fresh ({', '.join(fresh)})"
+        say.line(f"{name}: {said if fresh else f'all {len(weights)} tensors taken over; nothing starts fresh'}")
     if folded(network) and norms_kept(recipe):
         say.line(f"{name}: batch norms were folded into the layers before them; kept as they are (--norms learned unfolds them)")
     elif folded(network):

@@ -138,6 +138,7 @@ class Recipe:
                 bool(self.label_smoothing) and not likelihood,
                 f"label_smoothing is of cross_entropy and focal, not of {self.loss}; leave it out",
             ),
+            (self.focal_gamma != 2 and self.loss is None, "focal_gamma is of the focal loss: needs --loss focal"),
             (self.focal_gamma != 2 and self.loss != "focal", f"focal_gamma is of the focal loss, not of {self.loss}; leave it out"),
             (self.init != "own" and self.weights is not None, f"init is {self.init}, but weights are given; leave out one of the two"),
             (not cyclic and self.cycle is not None, f"cycle is of the cyclic schedules and restarts, not of {self.schedule}; leave it out"),

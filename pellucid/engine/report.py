@@ -73,6 +73,8 @@ def read(run: Path) -> dict[str, Any]:
         "summary": _parsed(run / "summary.json", json.loads),
         "data": _parsed(run / "data.json", json.loads),
         "anatomy": _parsed(run / "anatomy.json", json.loads),
+        "model": _parsed(run / "model" / "model.json", json.loads),
+        "plots": {path.stem: _parsed(path, str) for path in sorted((run / "plots").glob("*.svg"))},
         "environment": _parsed(run / "environment.json", json.loads),
         "settings": _parsed(run / "recipe.toml", tomllib.loads),
         "command": _parsed(run / "command.txt", str.strip),

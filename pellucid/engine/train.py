@@ -162,8 +162,10 @@ def _folder(prepared: Prepared, folder: Path | None, data: str | Path, name: str
         }
         folder = runs.create(prepared.room.name, name or prepared.reading.name, files)
         _draw_batch(prepared, folder)
+        for plot, svg in prepared.room.plots.items():
+            write_text(folder / "plots" / f"{plot}.svg", svg)
         say.line(
-            f"{prepared.recipe.model}: {described.parameters:,} parameters, {described.macs:,} multiplications a picture\n"
+            f"{prepared.room.design}: {described.parameters:,} parameters, {described.macs:,} multiplications a picture\n"
             f"run folder: {folder}"
         )
     return processes.same(folder)

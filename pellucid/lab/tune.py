@@ -363,7 +363,9 @@ def _winner(shared: Shared, pictures: str, quiet: bool) -> dict[str, Any]:
             begun = _unfinished(shared.name, shared.plan.data, settings, pictures)
             afresh = {"data": shared.plan.data, "name": shared.name, **settings}
             run = train(quiet=quiet, **({"resume": begun} if begun else afresh))
-            test = {key: score for key, score in (run.summary.get("test") or {}).items() if "value" in score}
+            # Evidence also counts things, and has tables; a score is what has an interval.
+            evidence = (run.summary.get("test") or {}).items()
+            test = {key: score for key, score in evidence if isinstance(score, dict) and "interval" in score}
             shared.study().set_user_attr("winner", {"trial": best.number, "run": str(run.path), "test": test})
             shared.claims.finished(work)
         else:

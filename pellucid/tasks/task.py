@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -78,8 +79,20 @@ class Task(ABC):
     worst: str
     # whether it has `baselines`: only then are all pixels gathered for them
     has_baselines: bool = False
+    # SVG by name of what was `measured`, written to `plots/` when training begins
+    plots: Mapping[str, str] = MappingProxyType({})
     # channels, height, width of one view
     input: tuple[int, int, int]
+
+    @property
+    @abstractmethod
+    def design(self) -> str:
+        """What `build` builds, for people: "resnet18", "yolo over csp_tiny"."""
+
+    @property
+    @abstractmethod
+    def answers(self) -> int | None:
+        """How many numbers its network answers with, for a picture as a whole; None where it answers otherwise, as for each place."""
 
     @staticmethod
     @abstractmethod

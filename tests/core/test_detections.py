@@ -276,6 +276,16 @@ def test_all_right_is_not_sure_to_be_perfect() -> None:
     assert interval(0.0, np.zeros(1000), np.array([5]))["high"] > 0.3
 
 
+def test_one_picture_has_no_interval_nor_have_resamples_that_are_all_alike() -> None:
+    said = answer((200, 200, 250, 250, 0, 0.95), (*CAT, 0.9))
+    one = evaluation(table_of(([objects(CAT)], [said])), CLASSES, 0.5)
+    beside = evaluation(table_of(([objects(CAT), objects()], [said, answer((*CAT, 0.95))])), CLASSES, 0.5)
+    alike = evaluation(table_of(([objects(CAT)] * 2, [said, said])), CLASSES, 0.5)
+    for score in (one["map50"], one["precision"], one["recall"], beside["map"], alike["precision"]):
+        assert 0 < score["value"] <= 1 and score["low"] is None and score["high"] is None and score["interval"] is None
+    assert alike["recall"]["low"] < 0.5
+
+
 def test_a_class_without_objects_is_left_out_and_none_at_all_is_undefined() -> None:
     only_cats = evaluation(table_of(([objects(CAT)], [answer((*CAT, 0.9), (200, 200, 250, 250, 2, 0.4))])), CLASSES, 0.5)
     assert only_cats["map"]["value"] == 1 and only_cats["per_class"]["owl"]["ap"]["value"] is None
@@ -305,6 +315,8 @@ def test_a_detector_gains_nothing_over_itself_and_much_over_noise() -> None:
 def test_two_pictures_prove_nothing() -> None:
     truths, right = [objects(CAT)] * 2, [answer((*CAT, 0.9))] * 2
     assert gain("map", table_of((truths, right)), table_of((truths, [answer()] * 2)))["p"] == 0.5
+    one = gain("map", table_of((truths[:1], right[:1])), table_of((truths[:1], [answer()])))
+    assert (one["value"], one["low"], one["high"], one["p"]) == (1, None, None, 1)
     with pytest.raises(ValueError, match="same pictures"):
         gain("map", table_of((truths, right)), table_of((truths[:1], right[:1])))
 

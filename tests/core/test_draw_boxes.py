@@ -63,6 +63,11 @@ def test_titles_of_boxes_on_one_place_do_not_cover_each_other() -> None:
         assert (together == ground).all(axis=2).sum() > 300
 
 
+def test_a_crowd_of_titles_does_not_hide_the_picture() -> None:
+    many = np.array([[float(4 * (n % 30)), 20 + 20.0 * (n // 30), 4.0 * (n % 30) + 40, 119] for n in range(100)])
+    assert (boxes(GREY, many, [0] * 100, ["cell 90%"] * 100) == boxes(GREY, many, [0] * 100, ["cell 90%"] * 20)).all()
+
+
 # The first letter that DejaVu lacks takes the list of installed fonts.
 @settings(deadline=None)
 @given(

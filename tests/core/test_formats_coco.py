@@ -140,3 +140,11 @@ def test_numbers_of_huge_size_are_not_finite(official: Path) -> None:
     path.write_text(path.read_text().replace("1.5, 2, 10, 20", "1e999, 2, 1" + "0" * 400 + ", 20"))
     reasons = [reason for _, reason in formats.read_objects(path).left_out]
     assert "a box of numbers that are not finite (toothbrush)" in reasons
+
+
+def test_a_picture_whose_annotations_cannot_be_read_is_no_background(official: Path) -> None:
+    rows = [box(1, 7, 90, 1, 1, 5, 5), box(2, 9, 90, 1, 1, 5), box(3, 9, 90, float("inf"), 1, 5, 5)]
+    path = write(official / "annotations" / "instances_train2017.json", [image(7, "1.jpg"), image(9, "train.jpg")], rows)
+    reading = formats.read_objects(path)
+    assert [sample.source for sample in reading.samples] == ["images/train2017/1.jpg"]
+    assert "2 objects of 1 picture cannot be read" in reading.notes[0]

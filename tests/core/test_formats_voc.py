@@ -184,3 +184,11 @@ def test_what_is_taken_for_boxes(data_root: Path) -> None:
     }
     with pytest.raises(DataError, match=r"did you mean .*coco128/object_detection"):
         formats.read_objects(data_root / "coco128")
+
+
+def test_a_picture_whose_objects_cannot_be_read_is_no_background(tmp_path: Path) -> None:
+    make(tmp_path, "a", thing("cat", 1, 2, 3, 4))
+    make(tmp_path, "b", "<object><name>cat</name></object>", thing("cat", "nan", 1, 2, 3))
+    reading = formats.read_objects(tmp_path)
+    assert [sample.source for sample in reading.samples] == ["JPEGImages/a.jpg"]
+    assert reading.notes[0].startswith("WARNING: 2 objects of 1 picture cannot be read, such as Annotations/b.xml, object 1")

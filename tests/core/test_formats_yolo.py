@@ -149,7 +149,7 @@ def test_lines_that_are_no_boxes_are_named(small: Path) -> None:
         ({"data.yaml": "names: [[a], b]\ntrain: images/train"}, "must give each class a name"),
         ({"data.yaml": "names: {a: b}\ntrain: images/train"}, "must be a list, or numbers with names"),
         ({"data.yaml": "names: [a, b, c]\ntrain: pictures"}, "none of its folders is there"),
-        ({"labels/train/a.txt": "", "labels/val/c.txt": ""}, "holds no object in 3 pictures"),
+        ({"labels/train/a.txt": "", "labels/val/c.txt": ""}, "YOLO format, but no object in 3 pictures"),
     ],
 )
 def test_sets_that_are_refused(small: Path, files: dict[str, str], said: str) -> None:
@@ -201,3 +201,39 @@ def test_the_working_folder_is_the_data_set(small: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(small)
     for source in (".", "data.yaml"):
         assert [sample.source for sample in formats.read_objects(source).samples][-1] == "images/val/c.jpg"
+
+
+def test_a_picture_whose_lines_cannot_be_read_is_no_background(small: Path) -> None:
+    write(
+        small, {"labels/train/a.txt": "2 .5 .5 .5\ncat .5 .5 .1 .1\n", "labels/train/b.txt": "", "labels/val/c.txt": "0 .5 .5 1 1\n0 1\n"}
+    )
+    reading = formats.read_objects(small)
+    assert [sample.source for sample in reading.samples] == ["images/train/b.jpg", "images/val/c.jpg"]
+    assert {part: where.tolist() for part, where in reading.given.items()} == {"train": [0], "validation": [1]}
+    assert ("images/train/a.jpg", "a picture with objects of which none can be read") in reading.left_out
+    (note,) = reading.notes
+    assert note.startswith("WARNING: 3 objects of 2 pictures cannot be read, such as labels/train/a.txt, line 1")
+    write(small, {"labels/train/a.txt": "2 .5 .5 0 .5"})  # a box of no size can be read
+    assert len(formats.read_objects(small).samples) == 3
+
+
+def test_labels_without_any_box_are_recognised_by_their_folders(small: Path) -> None:
+    for name in ("labels/train/a.txt", "labels/val/c.txt"):
+        write(small, {name: ""})
+    for source in (small, small / "data.yaml"):
+        assert formats.recognise_objects(source) == "yolo"
+        with pytest.raises(DataError, match="YOLO format, but no object in 3 pictures"):
+            formats.read_objects(source)
+    (small / "data.yaml").unlink()
+    assert formats.recognise_objects(small) == "yolo"
+    assert formats.recognise_objects(small / "labels") is None
+
+
+def test_a_damaged_picture_is_not_counted_as_background(small: Path) -> None:
+    (small / "images/val/c.jpg").write_bytes(b"")
+    assert "3 pictures (1 of background, 1 unreadable) with 2 objects" in formats.read_objects(small).why
+
+
+def test_the_built_in_pictures_have_no_boxes() -> None:
+    with pytest.raises(DataError, match="digits: the built-in pictures have no boxes"):
+        formats.read_objects("digits")

@@ -240,6 +240,13 @@ def test_notes_say_what_leaks() -> None:
         ([0, 0, 0, 1, 1], [None] * 5, range(5), {}, "class dog: has only 2 independent pictures.*at least 3"),
         ([0, 0, 0, 1, 1, 1], [None] * 6, [0, 1, 2, 3, 3, 3], {}, "class dog: has only 1 independent picture or group"),
         ([0, 0, 0, 1, 1, 1, 1], [None] * 3 + list("aabb"), range(7), {}, "class dog: has only 2 independent"),
+        (
+            [0, 0],
+            [None] * 2,
+            range(2),
+            {},
+            "the data has only 2 independent pictures or groups in all.*train, validation, test need one each",
+        ),
         ([0, 0, 1, 0, 1], [None] * 5, range(5), {"train": np.arange(3), "test": np.array([3, 4])}, "class dog.*at least 2"),
     ],
 )

@@ -16,6 +16,7 @@ from PIL import Image
 
 import pellucid
 from pellucid.core.errors import UsageError
+from pellucid.core.formats import Reading
 from pellucid.core.rng import Draws
 from pellucid.core.types import Batch, Objects, Placement, Prediction, Sample
 from pellucid.engine.recipe import DETECTORS
@@ -187,11 +188,16 @@ def test_parts_of_a_split_get_their_share_of_rare_classes() -> None:
         labels = [0, 1] if number % 5 == 0 else [0]
         return Sample(Path("x"), Objects(np.ones((len(labels), 4)), np.array(labels), np.zeros(len(labels), bool)), str(number))
 
-    from pellucid.core.formats import Reading
-
     reading = Reading(tuple(sample(n) for n in range(60)), ("common", "rare"), "yolo", "", "x")
     strata, names = Detection.strata(reading)
     assert [names[s] for s in strata] == ["rare" if n % 5 == 0 else "common" for n in range(60)]
+
+
+def test_a_few_pictures_of_background_do_not_forbid_the_split() -> None:
+    truths = [Objects([[0, 0, 5, 5]] * (n < 12), [0] * (n < 12), [False] * (n < 12)) for n in range(13)]
+    samples = tuple(Sample(np.zeros((8, 8, 1), np.uint8), truth, f"{n}") for n, truth in enumerate(truths))
+    strata, names = Detection.strata(Reading(samples, ("red",), "made", "made", "made"))
+    assert {names[s] for s in strata} == {"red"}
 
 
 def test_training_moves_truth_with_the_picture(data: Path) -> None:
@@ -263,6 +269,8 @@ def test_every_design_learns_saves_and_is_asked_again(
     run = learnt(data, tmp_path, monkeypatch, epochs=2, **settings)
     losses = [float(row["train_total"]) for row in csv.DictReader((run.path / "metrics.csv").open())]
     assert np.isfinite(losses).all()
+    fitted = bool(settings.get("anchors")) or settings.get("detector") in ("grid", "faster_rcnn")
+    assert ("anchors cover the boxes with a mean IoU" in (run.path / "report.html").read_text(encoding="utf-8")) == fitted
     # Another number of threads rounds otherwise, and a network that has hardly learnt gives many boxes nearly the same score.
     assert pellucid.evaluate(run.path, quiet=True).evidence["map"]["value"] == pytest.approx(run.summary["test"]["map"]["value"], abs=0.03)
 

@@ -98,10 +98,13 @@ def test_a_paired_test_is_of_the_score_that_was_asked_for() -> None:
 def test_two_sentences() -> None:
     metric = answers(PICTURES)
     first, second = metric.sentences({"test": metric.result(), "against_best_baseline": None})
-    assert first.startswith("test:     mAP@.5 0.") and "4 pictures" in first
-    assert "threshold 0.50 (for f1)" in second and "costliest error: " in second
+    test = metric.result()["map50"]
+    assert first.startswith(f"test:     mAP@.5 {test['value']:.1%} ({test['low']:.1%} to {test['high']:.1%})") and "4 pictures" in first
+    assert "threshold 0.50 (for f1)" in second and "costliest error: " in second and " points of mAP@.5" in second
     nothing = answers(PICTURES[2:3])
     assert "undefined" in nothing.sentences({"test": nothing.result()})[0]
+    one = answers(PICTURES[1:2])
+    assert "(no interval: too few pictures), 1 picture" in one.sentences({"test": one.result()})[0]
 
 
 def test_an_aim_that_is_none_is_refused_at_once() -> None:

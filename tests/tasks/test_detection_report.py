@@ -10,6 +10,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from pellucid.core.anchors import figure, judge
+from pellucid.core.files import write_json, write_text
 from pellucid.core.types import Objects, Prediction
 from pellucid.engine.report import training, write
 from pellucid.tasks.detection import report
@@ -82,6 +84,23 @@ def test_a_detector_that_says_nothing_still_has_a_page(tmp_path: Path, objects: 
     page = write(folder(tmp_path, test)).read_text(encoding="utf-8")
     assert "nothing is said to be there" in page
     assert ("No test picture has an object." in page) == (objects == 0)
+
+
+def test_a_score_of_one_picture_has_no_interval_and_that_is_said(tmp_path: Path) -> None:
+    test = evidence()
+    test["map50"] |= {"low": None, "high": None, "interval": None}
+    page = write(folder(tmp_path, test)).read_text(encoding="utf-8")
+    assert "There is no interval: too few test pictures have objects." in page
+
+
+def test_the_fit_of_anchors_is_shown(tmp_path: Path) -> None:
+    run = folder(tmp_path, evidence())
+    write_json(run / "model" / "model.json", {"room": {"cover": "9 anchors cover the boxes with a mean IoU of 0.71"}})
+    ten = np.array([[10.0, 10]])
+    write_text(run / "plots" / "anchors.svg", figure(ten, judge(ten, ten)))
+    for page in (write(run), write(run)):
+        text = page.read_text(encoding="utf-8")
+        assert text.count("9 anchors cover the boxes") == 1 and "Sizes of boxes and anchors" in text
 
 
 def drawn(rows: list[dict[str, str]]) -> list[str]:

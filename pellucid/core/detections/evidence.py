@@ -73,6 +73,8 @@ def _mean(values: np.ndarray, drawn: np.ndarray, seen: np.ndarray) -> Score:
     """The mean of T×C values, those that are NaN left out, and quantiles of R resamples. seen: P×C, whether a picture holds the class."""
     if np.isnan(values).all():
         return UNDEFINED
+    if seen.any(axis=1).sum() < 2:
+        return UNDEFINED | {"value": float(np.nanmean(values))}
     pictures = seen.sum(axis=0)
     return interval(float(np.nanmean(values)), drawn, pictures[pictures > 0])
 
@@ -81,14 +83,19 @@ def interval(value: float, drawn: np.ndarray, pictures: np.ndarray) -> Score:
     """A score from 0 to 1 with the middle 95 % of its resamples.
 
     Where all is right, or nothing, no resample can show otherwise; Wilson's limits of as many pictures can, those of several classes
-    combined (Zou and Donner 2008). pictures: how many hold each class.
+    combined (Zou and Donner 2008). pictures: how many hold each class. No interval where one picture alone counts, or where all
+    resamples are alike: they would claim to be certain.
     """
     drawn = drawn[~np.isnan(drawn)]
+    if pictures.sum() < 2:
+        return UNDEFINED | {"value": value}
     if value in (0.0, 1.0):
         reach = np.array([wilson(0, n)[1] for n in pictures])
         far = float(np.sqrt((reach**2).sum()) / len(reach))
         return {"value": value, "low": max(0.0, value - far) if value else 0.0, "high": 1.0 if value else min(1.0, far), "interval": FLAT}
-    low, high = np.quantile(drawn, [0.025, 0.975]) if len(drawn) else (0.0, 1.0)
+    if not len(drawn) or np.ptp(drawn) < 1e-12:
+        return UNDEFINED | {"value": value}
+    low, high = np.quantile(drawn, [0.025, 0.975])
     return {"value": value, "low": float(min(low, value)), "high": float(max(high, value)), "interval": BOOTSTRAP}
 
 
@@ -126,9 +133,10 @@ def _shares(right: Any, wrong: Any, objects: Any) -> dict[str, np.ndarray]:
 def gain(score: str, ours: Table, *theirs: Table, seed: int = 0) -> dict[str, Any]:
     """What one detector gains in "map" or "map50" over another, or over the mean of several, on the same P pictures.
 
-    Returns `ours` and `theirs`, their difference (`value`, `low`, `high`, `interval`) and its `p`; None, and p 1, without objects. The same
-    pictures are drawn for all. p is twice the smaller share of resamples on one side of 0 (Davison and Hinkley 1997, 4.4). Where none
-    reaches 0 it is the normal one, from their standard deviation, but not below the sign test's of P pictures, 2·½^P.
+    Returns `ours` and `theirs`, their difference (`value`, `low`, `high`, `interval`) and its `p`; None, and p 1, without objects; no
+    interval where one picture alone has objects. The same pictures are drawn for all. p is twice the smaller share of resamples on one
+    side of 0 (Davison and Hinkley 1997, 4.4). Where none reaches 0 it is the normal one, from their standard
+    deviation, but not below the sign test's of P pictures, 2·½^P.
     Raises ValueError for other pictures.
     """
     if {(table.pictures, len(table.objects)) for table in theirs} != {(ours.pictures, len(ours.objects))}:
@@ -142,6 +150,8 @@ def gain(score: str, ours: Table, *theirs: Table, seed: int = 0) -> dict[str, An
     drawn, value = drawn - np.mean(rivals, axis=0), first - float(np.mean(others))
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     span = {"value": value, "low": float(min(low, value)), "high": float(max(high, value)), "interval": BOOTSTRAP}
+    if judged[0].positives.any(axis=1).sum() < 2:
+        span = UNDEFINED | {"value": value}
     return span | {"ours": first, "theirs": float(np.mean(others)), "p": _chance(value, drawn[~np.isnan(drawn)], ours.pictures)}
 
 

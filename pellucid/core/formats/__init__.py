@@ -49,6 +49,8 @@ def read_objects(source: str | Path) -> Reading:
     """
     path = Path(source)
     with _readable(path):
+        if source == "digits" and not path.exists():
+            raise DataError("digits: the built-in pictures have no boxes; name a data set in COCO, VOC or YOLO format")
         if not path.exists():
             raise DataError(f"{path}: does not exist; {_near(path)}")
         kind = _recognise_objects(path)

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from ..images import PICTURE_SUFFIXES
-from .objects import Box, LeftOut, Marked, Row, measure, parse_json, part_of, reading, relative, without
+from .objects import NOWHERE, Box, LeftOut, Marked, Row, measure, parse_json, part_of, reading, relative, without
 from .reading import Reading, first
 
 _LOOK = 1 << 16
@@ -86,8 +86,7 @@ def _pictures(root: Path, path: Path, classes: dict[str, None], left_out: LeftOu
         picture = files.get(number)
         where = f"{relative(picture or path, root)}, annotation {each.get('id', place)}"
         if picture is not None:
-            row = _row(path, each, names, where, left_out)
-            rows[picture] += [row] if row else []
+            rows[picture].append(_row(path, each, names, where))
         elif number not in listed:
             left_out.append((where, "an annotation without a picture"))
     yield from (Marked(picture, part, sizes[picture], rows[picture]) for picture in rows)
@@ -136,14 +135,13 @@ def _size(entry: dict[str, Any]) -> tuple[int, int] | None:
     return (width, height) if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0 else None
 
 
-def _row(path: Path, entry: dict[str, Any], names: dict[Any, str], where: str, left_out: LeftOut) -> Row | None:
+def _row(path: Path, entry: dict[str, Any], names: dict[Any, str], where: str) -> Row:
     label = names.get(_known(entry.get("category_id")))
     if label is None:
         raise DataError(f"{path}: {where} has the category {entry.get('category_id')}, which categories does not name; add it")
     box = _four(entry.get("bbox"))
     if box is None:
-        left_out.append((where, f"an annotation without a box ({label})"))
-        return None
+        return Row(label, NOWHERE, False, where, f"an annotation without a box ({label})")
     return Row(label, _corners(box, _four(entry.get("xyxy"))), bool(entry.get("iscrowd", 0)), where)
 
 

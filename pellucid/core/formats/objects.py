@@ -22,15 +22,22 @@ Box = tuple[float, float, float, float]
 Size = tuple[int, int]  # width, height
 # What a format cannot say stands here, beside its own files: the order of classes (VOC), the marks of objects to ignore (YOLO).
 SIDE = "pellucid.json"
+NOWHERE: Box = (0.0, 0.0, 0.0, 0.0)  # of an object that cannot be read
 
 
 class Row(NamedTuple):
-    """One object as it is written. box: x1 y1 x2 y2 in pixels, not yet held to the picture. where: the place that says so, for people."""
+    """One object as it is written. box: x1 y1 x2 y2 in pixels, not yet held to the picture. where: the place that says so, for people.
+    fault: why it cannot be read, if so."""
 
     label: str
     box: Box
     ignore: bool
     where: str
+    fault: str = ""
+
+    def unreadable(self) -> str:
+        """Why; nothing where all is well."""
+        return self.fault or ("" if all(map(math.isfinite, self.box)) else f"a box of numbers that are not finite ({self.label})")
 
 
 class Marked(NamedTuple):
@@ -46,6 +53,7 @@ def reading(where: Path, kind: str, classes: Sequence[str] | None, marked: Itera
     """All pictures in the natural order of their names, whatever folder they lie in, so that a converted set keeps its order.
 
     classes: None for those that occur, in natural order. also: what else is to be said of how it was read.
+    A picture that has objects of which none can be read is left out: it is no background.
     Raises DataError when there is no picture, no object, or a split without train.
     """
     root, found = _root(where, marked := list(marked)), {}
@@ -56,16 +64,29 @@ def reading(where: Path, kind: str, classes: Sequence[str] | None, marked: Itera
         else:
             found[source] = each
     ordered = sorted(found, key=lambda source: (natural(source.rsplit("/", 1)[-1]), natural(source)))
-    rows = [_held(found[source].rows, found[source].size, left_out) for source in ordered]
-    if not any(rows):
-        reason = f"; {left_out[0][0]}: {left_out[0][1]}" if left_out else ""
-        raise DataError(f"{where}: holds no object in {plural(len(found), 'picture')}, so there is nothing to learn to find{reason}")
-    names = tuple(classes if classes is not None else sorted({row.label for each in rows for row in each}, key=natural))
+    held = {source: _held(found[source].rows, found[source].size, left_out) for source in ordered}
+    if not any(held.values()):
+        reason = f" ({left_out[0][0]}: {left_out[0][1]})" if left_out else ""
+        raise DataError(f"{where}: {kind.upper()} format, but no object in {plural(len(found), 'picture')}{reason}; add boxes")
+    names = tuple(classes if classes is not None else sorted({row.label for rows in held.values() for row in rows}, key=natural))
     number = {name: i for i, name in enumerate(names)}
-    samples = tuple(Sample(root / source, _objects(each, number), source) for source, each in zip(ordered, rows, strict=True))
-    given = _given(where, [found[source].part for source in ordered])
-    why = _why(kind, names, samples, given) + also + counted(left_out)
-    return Reading(samples, names, kind, why, where.resolve().name or "data", tuple(left_out), given, root)
+    broken = {source: rows for source in ordered if (rows := [row for row in found[source].rows if row.unreadable()])}
+    lost = {source: None for source in broken if not held[source] and found[source].size}
+    left_out += [(source, "a picture with objects of which none can be read") for source in lost]
+    kept = [source for source in ordered if source not in lost]
+    samples = tuple(Sample(root / source, _objects(held[source], number), source) for source in kept)
+    given = _given(where, [found[source].part for source in kept])
+    unread = sum(found[source].size is None and not held[source] for source in kept)
+    why = _why(kind, names, samples, given, unread) + also + counted(left_out)
+    return Reading(samples, names, kind, why, where.resolve().name or "data", tuple(left_out), given, root, _notes(broken))
+
+
+def _notes(broken: dict[str, list[Row]]) -> tuple[str, ...]:
+    rows = [row for each in broken.values() for row in each]
+    if not rows:
+        return ()
+    objects = f"{plural(len(rows), 'object')} of {plural(len(broken), 'picture')} cannot be read"
+    return (f"WARNING: {objects}, such as {rows[0].where}: {rows[0].unreadable()}; mend or remove what is left out",)
 
 
 def _root(where: Path, marked: list[Marked]) -> Path:
@@ -83,11 +104,11 @@ def _held(rows: list[Row], size: Size | None, left_out: LeftOut) -> list[Row]:
     for row in rows:
         x1, y1, x2, y2 = row.box
         box = (min(max(x1, 0.0), width), min(max(y1, 0.0), height), min(max(x2, 0.0), width), min(max(y2, 0.0), height))
-        reason = _fault(row.box, box)
-        if reason is None and (row.label, box) in kept:
-            reason = "the same box twice"
-        if reason is not None:
-            left_out.append((row.where, f"{reason} ({row.label})"))
+        reason = row.unreadable() or _fault(row, box)
+        if not reason and (row.label, box) in kept:
+            reason = f"the same box twice ({row.label})"
+        if reason:
+            left_out.append((row.where, reason))
             continue
         # Up to a pixel is rounding, or counting from one.
         if max(abs(a - b) for a, b in zip(row.box, box, strict=True)) > 1:
@@ -96,14 +117,12 @@ def _held(rows: list[Row], size: Size | None, left_out: LeftOut) -> list[Row]:
     return list(kept.values())
 
 
-def _fault(said: Box, clipped: Box) -> str | None:
-    if not all(map(math.isfinite, said)):
-        return "a box of numbers that are not finite"
-    if said[2] <= said[0] or said[3] <= said[1]:
-        return "a box of no size"
+def _fault(row: Row, clipped: Box) -> str:
+    if row.box[2] <= row.box[0] or row.box[3] <= row.box[1]:
+        return f"a box of no size ({row.label})"
     if clipped[2] <= clipped[0] or clipped[3] <= clipped[1]:
-        return "a box outside the picture"
-    return None
+        return f"a box outside the picture ({row.label})"
+    return ""
 
 
 def _objects(rows: list[Row], number: dict[str, int]) -> Objects:
@@ -122,10 +141,12 @@ def _given(where: Path, parts: list[str]) -> dict[str, np.ndarray]:
     return {part: np.flatnonzero(of_row == part) for part in PARTS if part in of_row}
 
 
-def _why(kind: str, classes: Sequence[str], samples: Sequence[Sample], given: dict[str, np.ndarray]) -> str:
-    empty = sum(not len(sample.truth) for sample in samples)
+def _why(kind: str, classes: Sequence[str], samples: Sequence[Sample], given: dict[str, np.ndarray], unread: int) -> str:
+    """unread: pictures whose size is not known, so that their objects are not either."""
+    empty = sum(not len(sample.truth) for sample in samples) - unread
     total = sum(len(sample.truth) for sample in samples)
-    background = f" ({empty:,} of background)" if empty else ""
+    counts = [f"{number:,} {what}" for number, what in ((empty, "of background"), (unread, "unreadable")) if number]
+    background = f" ({', '.join(counts)})" if counts else ""
     split = f", split into {', '.join(f'{part} ({len(given[part]):,})' for part in given)}" if given else ""
     found = f"found {plural(len(classes), 'class')} of objects in {kind.upper()} format, {plural(len(samples), 'picture')}{background}"
     return f"{found} with {plural(total, 'object')}{split}"

@@ -24,7 +24,7 @@ class Reading:
 
     samples: truth is the index into classes, or Objects with such labels. classes: in natural order (s2 before s10).
     format: folders, csv, idx, npz or digits; coco, voc or yolo with boxes. why: one line on what was recognised, converted and left out.
-    left_out: (file relative to root, reason).
+    left_out: (file relative to root, reason). notes: what the user should know, a line each.
     given: the data's own split, "train"/"validation"/"test" to int64 indices; {} when there is none.
     root: the folder that the sources are relative to; None for the built-in. name: a short name for a run.
     """
@@ -37,6 +37,7 @@ class Reading:
     left_out: tuple[tuple[str, str], ...] = ()
     given: dict[str, np.ndarray] = field(default_factory=dict)
     root: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def natural(text: str) -> tuple[list[str | int], str]:

@@ -14,7 +14,22 @@ from xml.etree.ElementTree import Element, TreeBuilder
 from xml.parsers import expat
 
 from ..errors import DataError
-from .objects import SIDE, LeftOut, Marked, Row, below, measure, part_of, pictures, read_lines, reading, relative, side_file, without
+from .objects import (
+    NOWHERE,
+    SIDE,
+    LeftOut,
+    Marked,
+    Row,
+    below,
+    measure,
+    part_of,
+    pictures,
+    read_lines,
+    reading,
+    relative,
+    side_file,
+    without,
+)
 from .reading import PART_NAMES, Reading, first, natural
 
 _NO_LIST = "in no list of ImageSets/Main"
@@ -53,7 +68,7 @@ def read(source: Path) -> Reading:
             near.taken.append(picture)
         else:
             near.taken.append(picture)
-            marked.append(Marked(picture, part, measure(picture, _size(tree), where, left_out), list(_rows(tree, where, left_out))))
+            marked.append(Marked(picture, part, measure(picture, _size(tree), where, left_out), list(_rows(tree, where))))
     if not marked:
         raise DataError(f"{source}: none of {len(files):,} annotations has a picture beside it; put the pictures into JPEGImages/")
     left_out += without(source, there, near.taken, "a picture without an annotation")
@@ -66,7 +81,7 @@ def read(source: Path) -> Reading:
 
 
 def _all_named(source: Path, marked: list[Marked], classes: list[str]) -> None:
-    strange = sorted({row.label for each in marked for row in each.rows} - set(classes), key=natural)
+    strange = sorted({row.label for each in marked for row in each.rows if not row.fault} - set(classes), key=natural)
     if strange:
         raise DataError(f"{source / SIDE}: its classes lack {first(strange)}; add them, or remove the file")
 
@@ -140,18 +155,18 @@ def _size(tree: Element) -> tuple[int, int] | None:
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _rows(tree: Element, file: str, left_out: LeftOut) -> Iterator[Row]:
+def _rows(tree: Element, file: str) -> Iterator[Row]:
     for number, each in enumerate(tree.findall("object"), 1):
         where, label = f"{file}, object {number}", (each.findtext("name") or "").strip()
         corners = [each.findtext(f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax")]
         if not label:
-            left_out.append((where, "an object without a name"))
+            yield Row(label, NOWHERE, False, where, "an object without a name")
         elif None in corners:
-            left_out.append((where, f"an object without a box ({label})"))
+            yield Row(label, NOWHERE, False, where, f"an object without a box ({label})")
         else:
             try:
                 x1, y1, x2, y2 = (float(corner or "") for corner in corners)
             except ValueError:
-                left_out.append((where, f"a box that is not four numbers ({label})"))
+                yield Row(label, NOWHERE, False, where, f"a box that is not four numbers ({label})")
                 continue
             yield Row(label, (x1, y1, x2, y2), (each.findtext("difficult") or "").strip().lower() in ("1", "true"), where)

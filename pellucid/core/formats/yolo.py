@@ -15,7 +15,23 @@ from typing import Any
 
 from ..errors import DataError
 from ..images import PICTURE_SUFFIXES
-from .objects import Box, LeftOut, Marked, Row, Size, below, measure, part_of, pictures, read_lines, reading, relative, side_file, without
+from .objects import (
+    NOWHERE,
+    Box,
+    LeftOut,
+    Marked,
+    Row,
+    Size,
+    below,
+    measure,
+    part_of,
+    pictures,
+    read_lines,
+    reading,
+    relative,
+    side_file,
+    without,
+)
 from .reading import PART_NAMES, Reading, first
 
 _SETTINGS = ("data.yaml", "data.yml", "dataset.yaml", "config.yaml")
@@ -28,10 +44,17 @@ Entry = tuple[str, Path]  # of a part: a folder of pictures or a list of them
 
 
 def recognise(source: Path) -> bool:
-    """Text files of pictures, of which one begins with five numbers; polygons alone are for another question."""
+    """Text files of pictures, of which one begins with five numbers, or all are empty or damaged where the settings or the folders are
+    YOLO's; polygons alone are for another question."""
     if source.is_file():
         return source.suffix.lower() in (".yaml", ".yml") and _has_names(source) and recognise(source.parent)
-    return any(_begins_with_a_box(path) for path in islice(_label_files(source), _LOOK))
+    files = list(islice(_label_files(source), _LOOK))
+    if any(_numbers_of_first_line(path) == 5 for path in files):
+        return True
+    laid_out = all((source / name).is_dir() for name in ("images", "labels")) or (
+        source.is_dir() and any(map(_has_names, _yaml_files(source)))
+    )
+    return bool(files) and laid_out and all(_numbers_of_first_line(path) == 0 for path in files)
 
 
 def _yaml_files(folder: Path) -> list[Path]:
@@ -53,10 +76,12 @@ def _label_files(folder: Path) -> Iterator[Path]:
             yield path
 
 
-def _begins_with_a_box(path: Path) -> bool:
+def _numbers_of_first_line(path: Path) -> int:
+    """5 of a box, 7 or more of a polygon; 0 where it is neither."""
     with path.open("rb") as file:
         words = file.readline(8000).split()
-    return len(words) == 5 and words[0].isdigit() and all(_number(word.decode(errors="replace")) is not None for word in words)
+    shaped = len(words) == 5 or (len(words) >= 7 and len(words) % 2)
+    return len(words) if shaped and words[0].isdigit() and all(_number(word.decode(errors="replace")) is not None for word in words) else 0
 
 
 def read(source: Path) -> Reading:
@@ -77,7 +102,7 @@ def read(source: Path) -> Reading:
                 unmarked += 1
             else:
                 labels.append(label)
-                rows = _rows(label, folder, names, size, ignore, left_out)
+                rows = _rows(label, folder, names, size, ignore)
             marked.append(Marked(picture, part or part_of(*reversed(picture.relative_to(folder).parts[:-1])), size, rows))
     if not labels:
         raise DataError(f"{source}: {len(marked):,} pictures but no label file; images/…/a.jpg belongs to labels/…/a.txt")
@@ -214,9 +239,7 @@ def _label(folder: Path, picture: Path) -> Path | None:
     return next((choice for choice in choices if choice.is_file()), None)
 
 
-def _rows(
-    label: Path, folder: Path, names: dict[int, str], size: Size | None, ignore: dict[str, list[int]], left_out: LeftOut
-) -> list[Row]:
+def _rows(label: Path, folder: Path, names: dict[int, str], size: Size | None, ignore: dict[str, list[int]]) -> list[Row]:
     file, rows = relative(label, folder), []
     marks = set(ignore.get(file, ()))
     for line, text in enumerate(read_lines(label), 1):
@@ -226,7 +249,7 @@ def _rows(
         numbers = [_number(word) for word in words]
         where = f"{file}, line {line}"
         if None in numbers or not (len(words) == 5 or (len(words) >= 7 and len(words) % 2)) or numbers[0] % 1 != 0:  # type: ignore[operator]
-            left_out.append((where, "a line that is neither a box (five numbers) nor a polygon"))
+            rows.append(Row("", NOWHERE, False, where, "a line that is neither a box (five numbers) nor a polygon"))
             continue
         number = int(numbers[0])  # type: ignore[arg-type]
         if number < 0 or (names and number not in names):

@@ -78,6 +78,14 @@ class Classification(Task):
     def input(self) -> tuple[int, int, int]:  # type: ignore[override]
         return self.channels, *self.size
 
+    @property
+    def design(self) -> str:
+        return self.model
+
+    @property
+    def answers(self) -> int:
+        return len(self.classes)
+
     # --- data -------------------------------------------------------------------------------------------------------------------
 
     @staticmethod
@@ -176,6 +184,8 @@ class Classification(Task):
         return CROPS[self.crops](whole, self.size, 0 if fits else pixels.border(whole[None]))
 
     def with_crops(self, kind: str) -> Classification:
+        if kind == "tiles":
+            raise UsageError("crops: tiles are for models that find objects; choose flip or ten")
         if kind not in CROPS:
             raise UsageError(f'crops: unknown "{kind}"; {did_you_mean(kind, CROPS)}')
         return replace(self, crops=kind)

@@ -48,7 +48,8 @@ ENOUGH = 10
 class Detection(Task):
     """size: (height, width) of a view. bits: 8 or 16, the depth of the stored views. mean, std: per channel, of pixels scaled to 0..1.
     fill: per channel, in stored units, what comes into a view from outside. scale: what the network gets (see `pixels.offset_and_gain`).
-    detector, neck, anchors: the design, its width, and levels×A×2 widths and heights in pixels of a view, fitted to the training boxes.
+    detector, neck, anchors: the design, its width, and levels×A×2 widths and heights in pixels of a view, fitted to the training boxes;
+    cover: how well they do.
     resolution: pixels of a view for one of a picture, in the median of training: tiles of large pictures keep to it.
     threshold: the score from which on an object is said to be there, chosen on validation for `aim`; note: where that could not be reached.
     What follows `model` is of training alone and does not travel with the weights. crops: which views of a picture are asked about."""
@@ -68,6 +69,7 @@ class Detection(Task):
     detector: str = "yolo"
     neck: int = 96
     anchors: tuple[tuple[tuple[float, float], ...], ...] = ()
+    cover: str = ""
     resolution: float = 1.0
     threshold: float = 0.25
     aim: str = "f1"
@@ -79,10 +81,19 @@ class Detection(Task):
     score: str = "map"
     augmentation: Augmentation = field(default_factory=Augmentation)
     crops: str = "one"
+    plots: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def input(self) -> tuple[int, int, int]:  # type: ignore[override]
         return self.channels, *self.size
+
+    @property
+    def design(self) -> str:
+        return f"{self.detector} over {self.model}"
+
+    @property
+    def answers(self) -> None:
+        return None
 
     # --- data -------------------------------------------------------------------------------------------------------------------
 
@@ -168,13 +179,18 @@ class Detection(Task):
 
     @staticmethod
     def strata(reading: Reading) -> tuple[np.ndarray, tuple[str, ...]]:
-        """A picture goes by the rarest of its classes that is in ten pictures or more: so every part gets some of it."""
+        """A picture goes by the rarest of its classes that is in ten pictures or more: so every part gets some of it. All others stand
+        together, where there are ten, or else with the most."""
         present = np.array([np.bincount(s.truth.labels, minlength=len(reading.classes)) > 0 for s in reading.samples])
         pictures = present.sum(0)
         rank = np.where(present & (pictures >= ENOUGH), pictures, len(present) + 1)
         stratum = np.where(rank.min(1) <= len(present), rank.argmin(1), len(reading.classes))
         few = np.bincount(stratum, minlength=len(reading.classes) + 1) < ENOUGH
-        return np.where(few[stratum], len(reading.classes), stratum), (*reading.classes, "other pictures")
+        stratum = np.where(few[stratum], len(reading.classes), stratum)
+        sizes = np.bincount(stratum, minlength=len(reading.classes) + 1)
+        if sizes[-1] < ENOUGH:
+            stratum[stratum == len(reading.classes)] = sizes.argmax()
+        return stratum, (*reading.classes, "other pictures")
 
     @staticmethod
     def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
@@ -201,7 +217,8 @@ class Detection(Task):
             return room
         levels = DESIGNS[self.detector].levels
         anchors = fitting.fit(sides, levels * self.fitted, seed=0)
-        return replace(room, anchors=_frozen(anchors.sizes.reshape(levels, self.fitted, 2).tolist()))
+        plots = {"anchors": fitting.figure(sides, anchors)}
+        return replace(room, anchors=_frozen(anchors.sizes.reshape(levels, self.fitted, 2).tolist()), cover=str(anchors), plots=plots)
 
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
         whole = pixels.stored(sample.pixels(), self.channels, self.bits)
@@ -209,6 +226,8 @@ class Detection(Task):
         return VIEWS[self.crops](whole, self.size, fill, self.resolution)
 
     def with_crops(self, kind: str) -> Detection:
+        if kind == "ten":
+            raise UsageError("crops: ten is for whole pictures, and would cut objects; choose flip, or tiles for large pictures")
         if kind not in VIEWS:
             raise UsageError(f'crops: unknown "{kind}"; {did_you_mean(kind, VIEWS)}')
         return replace(self, crops=kind)
@@ -345,5 +364,7 @@ def _refuse_settings_of_whole_pictures(settings: Mapping[str, Any]) -> None:
         raise UsageError(f"score: {settings['score']} is of whole pictures; a detector is chosen by map or map50")
     if settings["imbalance"] != "none":
         raise UsageError(f"imbalance: {settings['imbalance']} counts pictures of one class each; leave it out")
+    if settings["focal_gamma"] != 2:
+        raise UsageError("focal_gamma: the focal loss of a detector (varifocal) has its own, which is 2; leave it out")
     if settings["label_smoothing"]:
         raise UsageError("label_smoothing: what a place should say is already a share; leave it out")

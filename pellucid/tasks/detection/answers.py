@@ -11,7 +11,7 @@ from ...core.detections import average_precision, evaluation, gain, gather, judg
 from ...core.detections.table import Table
 from ...core.detections.threshold import per_picture
 from ...core.types import Objects, Prediction
-from ...core.words import named
+from ...core.words import named, plural
 
 
 class Answers:
@@ -105,22 +105,22 @@ class Answers:
         test = summary["test"]
         believed = ", ".join(f"{named(key)} {_share(test[key])}" for key in ("precision", "recall", "f1"))
         lines = [
-            f"test:     mAP@.5 {_interval(test['map50'])}, mAP@.5:.95 {_interval(test['map'])}, {test['pictures']} pictures",
+            f"test:     mAP@.5 {_share(test['map50'])}, mAP@.5:.95 {_share(test['map'])}, {plural(test['pictures'], 'picture')}",
             f"          at threshold {self.threshold:.2f} (for {self.aim}): {believed}; {_dearest(test['errors'])}",
         ]
         return [*lines, f"          {self.note}"] if self.note else lines
 
 
-def _interval(score: Mapping[str, Any]) -> str:
-    return "undefined" if score["value"] is None else f"{score['value']:.3f} (95 % interval {score['low']:.3f} to {score['high']:.3f})"
-
-
 def _share(score: Mapping[str, Any]) -> str:
-    return "undefined" if score["value"] is None else f"{score['value']:.1%} ({score['low']:.1%} to {score['high']:.1%})"
+    """With its 95 % interval."""
+    if score["value"] is None:
+        return "undefined"
+    reach = "no interval: too few pictures" if score["low"] is None else f"{score['low']:.1%} to {score['high']:.1%}"
+    return f"{score['value']:.1%} ({reach})"
 
 
 def _dearest(errors: Mapping[str, Mapping[str, Any]]) -> str:
     """The kind of error that costs most."""
     kind = max(errors, key=lambda name: errors[name]["cost"] or 0.0)
     cost = errors[kind]["cost"]
-    return f"costliest error: {kind} ({cost:.3f} of mAP@.5)" if cost else "no error costs anything"
+    return f"costliest error: {kind} ({100 * cost:.1f} points of mAP@.5)" if cost else "no error costs anything"

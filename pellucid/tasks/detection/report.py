@@ -28,9 +28,12 @@ SHARES = (0.0, 0.5, 1.0)
 def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
     """Of a finished run: the number, the rest of the sentence that it begins, and what follows from it."""
     test = summary["test"]
-    lead = (
-        f"The 95 % interval is {interval(test['map50'])} %." if test["map50"].get("low") is not None else "No test picture has an object."
-    )
+    if test["map50"].get("low") is not None:
+        lead = f"The 95 % interval is {interval(test['map50'])} %."
+    elif test["map50"]["value"] is None:
+        lead = "No test picture has an object."
+    else:
+        lead = "There is no interval: too few test pictures have objects."
     return percent(test["map50"]["value"]), f"mAP@.5 on {plural(test['pictures'], 'test picture')}.", f"{lead} {believed(test)}"
 
 
@@ -42,7 +45,9 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
     made = [_evidence(test)]
     if test["curves"]:
         made.append(Section("Precision over recall", [_curves(test["curves"])]))
-    return [*made, _per_class(test["per_class"]), _per_size(test["per_size"]), _errors(test)]
+    made += [_per_class(test["per_class"]), _per_size(test["per_size"]), _errors(test)]
+    cover, svg = ((found.get("model") or {}).get("room") or {}).get("cover"), (found.get("plots") or {}).get("anchors")
+    return [*made, Section("Anchors", [Figure("anchors", svg, f"In pixels of what the network sees. {cover}")])] if cover and svg else made
 
 
 def believed(test: Mapping[str, Any]) -> str:
