@@ -61,3 +61,8 @@ def offset_and_gain(scale: str, bits: int, mean: Sequence[float], std: Sequence[
         return torch.zeros(()), torch.tensor(1.0 if scale == "raw" else 1 / top)
     centre, deviation = (torch.tensor(values)[None, :, None, None] * top for values in (mean, std))
     return centre, 1 / deviation
+
+
+def normalised(images: torch.Tensor, offset: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
+    """Stored or augmented pixels B×C×H×W as the network gets them, float32; offset and gain from `offset_and_gain`."""
+    return (images.float() - offset.to(images.device)).mul_(gain.to(images.device))

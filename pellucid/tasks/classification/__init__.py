@@ -26,6 +26,7 @@ from ...core.losses import LIKELIHOODS, mean_loss
 from ...core.rng import Draws
 from ...core.types import Batch, Placement, Prediction, Sample
 from .. import pixels
+from ..common import all_that_learns, numbers_of, spans, travelling
 from ..page import Section
 from ..task import Baseline, Task, shuffled
 from . import report
@@ -151,17 +152,11 @@ class Classification(Task):
         return cls(**settings)
 
     def relabelled(self, reading: Reading) -> Reading:
-        strange = [name for name in reading.classes if name not in self.classes]
-        if strange:
-            raise DataError(
-                f'{reading.root or reading.name}: the model does not know the class "{strange[0]}"; it knows: {", ".join(self.classes)}'
-            )
-        number = [self.classes.index(name) for name in reading.classes]
+        number = numbers_of(reading, self.classes).tolist()
         return replace(reading, samples=tuple(replace(s, truth=number[s.truth]) for s in reading.samples), classes=self.classes)
 
     def to_json(self) -> dict[str, Any]:
-        names = [f.name for f in fields(self)]
-        return {name: getattr(self, name) for name in names[: names.index("model") + 1]}
+        return travelling(self)
 
     def measured(self, images: np.ndarray, truths: Any = None, placements: Sequence[Placement] = ()) -> Classification:
         mean, std = pixels.mean_and_deviation(images, self.bits)
@@ -271,7 +266,7 @@ class Classification(Task):
         return models.create(self.model, len(self.classes), self.channels, self.size)
 
     def turns(self, network: nn.Module) -> list[list[tuple[str, nn.Parameter]]]:
-        return [[(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]]
+        return all_that_learns(network)
 
     def outputs(self, network: nn.Module, batch: Batch) -> torch.Tensor:
         if self.from_features:
@@ -285,8 +280,7 @@ class Classification(Task):
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
         """Stored or augmented pixels, to zero mean and unit deviation by the figures of the training set (scale "standard"), to 0..1
         ("unit"), or as they are ("raw")."""
-        offset, gain = self._offset_and_gain
-        return (images.float() - offset.to(images.device)).mul_(gain.to(images.device))
+        return pixels.normalised(images, *self._offset_and_gain)
 
     @cached_property
     def _offset_and_gain(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -329,10 +323,9 @@ class Classification(Task):
 
     def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
         probabilities = torch.softmax(outputs.double() / self.temperature, dim=1).cpu().numpy()
-        starts = [i for i, source in enumerate(batch.sources) if i == 0 or source != batch.sources[i - 1]]
         return [
             Prediction(batch.sources[i], batch.placements[i].source_size, self.classes, probabilities[i:end].mean(0))
-            for i, end in zip(starts, [*starts[1:], len(batch.sources)], strict=True)
+            for i, end in spans(tuple(batch.sources))
         ]
 
     def together(self, answers: Sequence[Prediction]) -> Prediction:

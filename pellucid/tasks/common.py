@@ -1,0 +1,38 @@
+"""What rooms that fit pictures into views have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..core.errors import DataError
+from ..core.formats import Reading
+
+
+def travelling(room: Any) -> dict[str, Any]:
+    """The fields of a room, up to `model`: what follows is of training alone."""
+    names = [each.name for each in fields(room)]
+    return {name: getattr(room, name) for name in names[: names.index("model") + 1]}
+
+
+def numbers_of(reading: Reading, classes: Sequence[str]) -> np.ndarray:
+    """int64: the model's number of each class of the reading. Raises DataError for a class that the model does not know."""
+    strange = [name for name in reading.classes if name not in classes]
+    if strange:
+        raise DataError(f'{reading.root or reading.name}: the model does not know the class "{strange[0]}"; it knows: {", ".join(classes)}')
+    return np.array([classes.index(name) for name in reading.classes], np.int64)
+
+
+def all_that_learns(network: nn.Module) -> list[list[tuple[str, nn.Parameter]]]:
+    """One turn, of every parameter that is not frozen."""
+    return [[(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]]
+
+
+def spans(sources: Sequence[str]) -> list[tuple[int, int]]:
+    """Where the views of each source begin and end; they stand together."""
+    starts = [i for i, source in enumerate(sources) if i == 0 or source != sources[i - 1]]
+    return list(zip(starts, [*starts[1:], len(sources)], strict=True))
