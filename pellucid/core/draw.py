@@ -77,8 +77,12 @@ def boxes(picture: np.ndarray, boxes_xyxy: np.ndarray, labels: Sequence[int], ti
     """
     picture = np.array(picture, order="C")
     height, width = picture.shape[:2]
-    thick = max(1, round(max(height, width) / 320))
-    around = np.clip(np.asarray(boxes_xyxy, np.float64).reshape(-1, 4), -9 * thick, max(height, width) + 9 * thick)
+    around = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
+    # As the picture's size asks, but never so large that frames and titles hide what they are about: cells in a scan are small.
+    usual = float(np.median((around[:, 2:] - around[:, :2]).min(1))) if len(around) else np.inf
+    thick = max(1, round(min(max(height, width) / 320, usual / 24)))
+    letters = max(11, round(min(min(height, width) / 38, usual / 3)))
+    around = np.clip(around, -9 * thick, max(height, width) + 9 * thick)
     frames = np.concatenate([np.floor(around[:, :2]), np.ceil(around[:, 2:]) - 1], axis=1).astype(int).tolist()
     for (x1, y1, x2, y2), label in reversed(list(zip(frames, labels, strict=True))):
         # Lined on both sides in black or white: a frame of one colour is lost on a ground of its own brightness.
@@ -87,7 +91,7 @@ def boxes(picture: np.ndarray, boxes_xyxy: np.ndarray, labels: Sequence[int], ti
             cv2.rectangle(picture, (x1 + step, y1 + step), (x2 - step, y2 - step), line, 1)
     placed: list[tuple[int, int, int, int]] = []
     for frame, label, title in zip(frames, labels, titles[:TITLES], strict=False):
-        tag = _tag(title, max(11, min(height, width) // 38), _colour(label), width)
+        tag = _tag(title, letters, _colour(label), width)
         placed.append(_free_place(frame, tag.shape, (height, width), placed))
         left, top, right, bottom = placed[-1]
         picture[top:bottom, left:right] = tag[: bottom - top, : right - left]

@@ -124,6 +124,22 @@ def test_tiles_keep_the_scale_of_training_and_see_an_object_once() -> None:
     np.testing.assert_allclose(found, objects, atol=6)
 
 
+def test_a_large_picture_has_as_many_objects_as_it_has() -> None:
+    """More than one view may say."""
+    ours = room(resolution=1.0, crops="tiles")
+    views = ours.views(Sample(np.zeros((1200, 1200, 3), np.uint8), None, "scan.png"))
+    grid = np.stack(np.meshgrid(np.arange(4, 1180, 24), np.arange(4, 1180, 24)), -1).reshape(-1, 2).astype(float)
+    objects = np.concatenate([grid, grid + 14], 1)
+    outputs = []
+    for _, placement in views[1:]:
+        there = moved(Objects(objects, np.zeros(len(objects)), np.zeros(len(objects), bool)), placement).boxes
+        whole = ((there >= 0) & (there <= 64)).all(1)
+        outputs.append(as_outputs(there[whole], [0.9] * int(whole.sum()), [0] * int(whole.sum()), rows=16))
+    batch = Batch(torch.zeros(len(views), 3, 64, 64), None, tuple(p for _, p in views), ("scan.png",) * len(views))
+    (said,) = ours.decode(torch.cat([torch.zeros(1, 16, 6), *outputs]), batch)
+    assert said.boxes is not None and len(said.boxes) == len(objects) == 2401
+
+
 def test_fusing_weighs_by_score_and_counts_who_saw_nothing() -> None:
     one = np.array([[0.0, 0, 10, 10]]), np.array([0.9]), np.array([1])
     other = np.array([[2.0, 0, 12, 10]]), np.array([0.3]), np.array([1])

@@ -17,7 +17,7 @@ Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 # Two boxes of one class that overlap more are one object; and what two views or models say of one object overlaps at least so much.
 SAME, ALIKE = 0.6, 0.55
-# Objects a picture.
+# Objects a view.
 MOST = 300
 
 
@@ -30,7 +30,7 @@ def in_pictures(candidates: torch.Tensor, placements: Sequence[Placement]) -> li
 
 def _in_picture(rows: np.ndarray, placement: Placement) -> Found:
     boxes = clip(through(rows[:, :4], placement.backward), placement.source_size)
-    return _most(boxes, rows[:, 4].clip(0, 1), rows[:, 5].astype(np.int64))
+    return _left(boxes, rows[:, 4].clip(0, 1), rows[:, 5].astype(np.int64))
 
 
 def merged(found: Sequence[Found], placements: Sequence[Placement], crops: str) -> Found:
@@ -41,12 +41,12 @@ def merged(found: Sequence[Found], placements: Sequence[Placement], crops: str) 
         return fuse(found)
     boxes, scores, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     seen_by = np.concatenate([np.tile(tiles.seen(p), (len(part[1]), 1)) for p, part in zip(placements, found, strict=True)])
-    return _most(*tiles.merge(boxes, scores, labels, seen_by, placements[0].source_size))
+    return _left(*tiles.merge(boxes, scores, labels, seen_by, placements[0].source_size))
 
 
-def _most(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Found:
+def _left(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Found:
     """Without boxes that the picture's edge left nothing of."""
-    kept = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))[:MOST]
+    kept = (boxes[:, 2:] > boxes[:, :2]).all(1)
     return boxes[kept], scores[kept], labels[kept]
 
 
