@@ -1,6 +1,6 @@
 """Does the detector learn at all? 32 pictures are learnt by heart, from nothing: a proof that losses, assignment and decoding agree.
 
-    python benchmarks/overfit_detection.py DATA [--pictures 32] [--epochs 220] [any setting of `pellucid train` as name=value]
+    python benchmarks/overfit_detection.py DATA [--pictures 32] [--epochs 100] [any setting of `pellucid train` as name=value]
 
 The score is that of the very pictures that were learnt, and says nothing about others.
 """
@@ -23,7 +23,7 @@ from pellucid.engine.say import Say
 USUAL = {
     "augment": "none",
     "size": 320,
-    "batch": 8,
+    "batch": 4,
     "lr": 3e-3,
     "weight_decay": 0.0,
     "ema": 0.0,
@@ -38,7 +38,7 @@ def main() -> None:
     asked.add_argument("data", type=Path)
     asked.add_argument("settings", nargs="*")
     asked.add_argument("--pictures", type=int, default=32)
-    asked.add_argument("--epochs", type=int, default=220)
+    asked.add_argument("--epochs", type=int, default=100)
     given = asked.parse_args()
     settings = USUAL | {"epochs": given.epochs} | dict(map(read, given.settings))
     data, began = given.data.resolve(), time.perf_counter()
