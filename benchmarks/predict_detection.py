@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("picture", type=Path)
     chosen = parser.parse_args()
     room, network = checkpoint.load_model(chosen.run)[:2]
+    room = room.said_alone()
     with torch.inference_mode():
         for _ in range(3):
             timed(room, network, chosen.picture), bare(chosen.picture, room.input[1:])

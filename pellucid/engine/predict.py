@@ -152,6 +152,8 @@ def _members(models: Sequence[str | Path], crops: str, threshold: float | None, 
     asked = [replace(member, room=member.room.with_crops(crops)) for member in test_time.members(models)]
     if threshold is not None:
         asked = [replace(member, room=member.room.with_threshold(threshold)) for member in asked]
+    if len(asked) == 1:  # what several say of an object is joined, below their thresholds too
+        asked = [replace(member, room=member.room.said_alone()) for member in asked]
     for member in asked:
         member.network.to(where)
     return asked

@@ -144,6 +144,10 @@ class Task(ABC):
         """
 
     @abstractmethod
+    def said_alone(self) -> Task:
+        """This room for those who ask for no more than what is said: it may leave out what serves curves alone."""
+
+    @abstractmethod
     def with_threshold(self, value: float) -> Task:
         """This room with another score from which on something is said to be there. Raises UsageError where nothing is."""
 

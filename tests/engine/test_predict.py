@@ -44,6 +44,9 @@ class Reds:
             raise UsageError(f'crops: unknown "{kind}"; known: one, tiles')
         return replace(self, crops=kind)
 
+    def said_alone(self) -> Reds:
+        return self
+
     def with_threshold(self, value: float) -> Reds:
         return replace(self, threshold=value)
 

@@ -105,6 +105,19 @@ def test_decode_suppresses_within_a_class_maps_back_and_clips() -> None:
     np.testing.assert_allclose(said.scores, [0.9, 0.7, 0.6], atol=1e-6)
 
 
+def test_what_is_said_does_not_depend_on_what_is_not() -> None:
+    rng = np.random.default_rng(3)
+    low = rng.uniform(0, 40, (60, 2))
+    rows = np.column_stack([low, low + rng.uniform(4, 24, (60, 2)), rng.uniform(0.01, 1, 60).round(2), rng.integers(0, 2, 60)])
+    outputs = torch.from_numpy(rows)[None]
+    batch = Batch(torch.zeros(1, 3, 64, 64), None, (Placement(np.eye(2, 3), (64, 64), (64, 64)),), ("a.png",))
+    ours = room(threshold=0.5)
+    (whole,), (said,) = ours.decode(outputs, batch), ours.said_alone().decode(outputs, batch)
+    assert said.objects() == whole.objects() and said.scores is not None and whole.scores is not None
+    assert said.scores.min() >= 0.5 > whole.scores.min() and (said.scores == 0.5).sum() == (whole.scores == 0.5).sum()
+    assert replace(ours, crops="flip").said_alone().least == 0
+
+
 def test_tiles_keep_the_scale_of_training_and_see_an_object_once() -> None:
     """A detector that answers each view with the clipped boxes of the objects in it."""
     ours = room(resolution=0.5, crops="tiles")

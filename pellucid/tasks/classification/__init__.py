@@ -185,6 +185,9 @@ class Classification(Task):
             raise UsageError(f'crops: unknown "{kind}"; {did_you_mean(kind, CROPS)}')
         return replace(self, crops=kind)
 
+    def said_alone(self) -> Classification:
+        return self
+
     def with_threshold(self, value: float) -> Classification:
         raise UsageError("threshold: is for models that find objects; this one says one label a picture; leave it out")
 

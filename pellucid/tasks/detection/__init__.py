@@ -53,7 +53,8 @@ class Detection(Task):
     cover: how well they do.
     resolution: pixels of a view for one of a picture, in the median of training: tiles of large pictures keep to it.
     threshold: the score from which on an object is said to be there, chosen on validation for `aim`; note: where that could not be reached.
-    What follows `model` is of training alone and does not travel with the weights. crops: which views of a picture are asked about."""
+    What follows `model` is of training alone and does not travel with the weights. crops: which views of a picture are asked about; least:
+    the score below which nothing is asked for."""
 
     name = "detection"
     counted = "objects"
@@ -82,6 +83,7 @@ class Detection(Task):
     score: str = "map"
     augmentation: Augmentation = field(default_factory=Augmentation)
     crops: str = "one"
+    least: float = 0.0
     plots: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -228,6 +230,10 @@ class Detection(Task):
             raise UsageError(f'crops: unknown "{kind}"; {did_you_mean(kind, VIEWS)}')
         return replace(self, crops=kind)
 
+    def said_alone(self) -> Detection:
+        """Suppression never lets a box be changed by less sure ones; joining what several views say does."""
+        return replace(self, least=self.threshold if self.crops == "one" else 0.0)
+
     def with_threshold(self, value: float) -> Detection:
         return replace(self, threshold=value)
 
@@ -296,7 +302,7 @@ class Detection(Task):
 
     def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
         placements = list(batch.placements)
-        found = in_pictures(outputs, placements)
+        found = in_pictures(outputs, placements, self.least)
         answers = []
         for i, end in spans(tuple(batch.sources)):
             where, scores, labels = merged(found[i:end], placements[i:end], self.crops)

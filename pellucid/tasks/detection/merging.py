@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...core import tiles
-from ...core.boxes import clip, iou, suppress_batch
+from ...core.boxes import clip, iou, suppress_batch, suppress_by_class
 from ...core.types import Placement, Prediction
 from .views import through
 
@@ -21,11 +21,19 @@ SAME, ALIKE = 0.6, 0.55
 MOST = 300
 
 
-def in_pictures(candidates: torch.Tensor, placements: Sequence[Placement]) -> list[Found]:
-    """B×K×6 candidates in pixels of their views: of each view suppressed, in pixels of its picture, clipped to it."""
+def in_pictures(candidates: torch.Tensor, placements: Sequence[Placement], least: float = 0.0) -> list[Found]:
+    """B×K×6 candidates in pixels of their views: of each view those of a score of `least` and more, suppressed, in pixels of its picture,
+    clipped to it. Unused rows score 0."""
     rows = candidates.double().cpu().numpy()
-    kept = suppress_batch(rows, SAME)
+    # The floor of suppression is what is not looked at: the number just below. One view by itself costs less than a batch of one.
+    floor = float(np.nextafter(least, 0))
+    kept = suppress_batch(rows, SAME, floor) if len(rows) > 1 else [_kept(view, floor) for view in rows]
     return [_in_picture(view[best[:MOST]], placement) for view, best, placement in zip(rows, kept, placements, strict=True)]
+
+
+def _kept(rows: np.ndarray, floor: float) -> np.ndarray:
+    asked = np.flatnonzero(rows[:, 4] > floor)
+    return asked[suppress_by_class(rows[asked, :4], rows[asked, 4], rows[asked, 5], SAME)]
 
 
 def _in_picture(rows: np.ndarray, placement: Placement) -> Found:
