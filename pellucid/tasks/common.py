@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -17,6 +17,16 @@ def travelling(room: Any) -> dict[str, Any]:
     """The fields of a room, up to `model`: what follows is of training alone."""
     names = [each.name for each in fields(room)]
     return {name: getattr(room, name) for name in names[: names.index("model") + 1]}
+
+
+def arrived(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """What `travelling` gave, back from JSON: its lists, nested ones too, are tuples again."""
+    return {key: tuples(value) for key, value in stored.items()}
+
+
+def tuples(value: Any) -> Any:
+    """Lists, nested ones too, as tuples: what a frozen room may hold."""
+    return tuple(tuples(each) for each in value) if isinstance(value, list) else value
 
 
 def numbers_of(reading: Reading, classes: Sequence[str]) -> np.ndarray:

@@ -26,7 +26,7 @@ from ...core.losses import LIKELIHOODS, mean_loss
 from ...core.rng import Draws
 from ...core.types import Batch, Placement, Prediction, Sample
 from .. import pixels
-from ..common import all_that_learns, numbers_of, spans, travelling
+from ..common import all_that_learns, arrived, numbers_of, spans, travelling
 from ..page import Section
 from ..task import Baseline, Task, shuffled
 from . import report
@@ -148,8 +148,7 @@ class Classification(Task):
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Classification:
-        settings: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in stored.items()}
-        return cls(**settings)
+        return cls(**arrived(stored))
 
     def relabelled(self, reading: Reading) -> Reading:
         number = numbers_of(reading, self.classes).tolist()

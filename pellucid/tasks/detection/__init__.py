@@ -27,7 +27,7 @@ from ...core.rng import Draws
 from ...core.types import Batch, Placement, Prediction, Sample
 from ...models.pyramid import headless
 from .. import pixels
-from ..common import all_that_learns, numbers_of, spans, travelling
+from ..common import all_that_learns, arrived, numbers_of, spans, travelling, tuples
 from ..page import Section
 from ..task import Baseline, Task, shuffled
 from . import report
@@ -160,7 +160,7 @@ class Detection(Task):
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Detection:
-        return cls(**{key: _frozen(value) for key, value in stored.items()})
+        return cls(**arrived(stored))
 
     def to_json(self) -> dict[str, Any]:
         return travelling(self)
@@ -216,7 +216,7 @@ class Detection(Task):
         levels = DESIGNS[self.detector].levels
         anchors = fitting.fit(sides, levels * self.fitted, seed=0)
         plots = {"anchors": fitting.figure(sides, anchors)}
-        return replace(room, anchors=_frozen(anchors.sizes.reshape(levels, self.fitted, 2).tolist()), cover=str(anchors), plots=plots)
+        return replace(room, anchors=tuples(anchors.sizes.reshape(levels, self.fitted, 2).tolist()), cover=str(anchors), plots=plots)
 
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
         whole = pixels.stored(sample.pixels(), self.channels, self.bits)
@@ -335,10 +335,6 @@ class Detection(Task):
     @staticmethod
     def sections(found: Mapping[str, Any]) -> list[Section]:
         return report.sections(found)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(_frozen(each) for each in value) if isinstance(value, list | tuple) else value
 
 
 def _usual_size(headers: Sequence[Header]) -> tuple[int, int]:
