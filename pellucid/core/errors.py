@@ -33,6 +33,10 @@ class ModelError(PellucidError):
     code = 4
 
 
+class NonFiniteOutput(ModelError):
+    """An answer of the network is not a finite number."""
+
+
 class NonFiniteLoss(PellucidError):
     """The loss became NaN or infinite; training stopped there."""
 

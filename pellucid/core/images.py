@@ -91,12 +91,18 @@ _HOLDS: dict[str, dict[str, tuple[int, ...]]] = {
 
 @dataclass(frozen=True)
 class Header:
-    """What read() will give: size in pixels after EXIF orientation, channels 1 to 4, bits 8 or 16."""
+    """What read() will give: size in pixels after EXIF orientation, channels 1 to 4, bits 8 or 16; of a volume its depth too."""
 
     height: int
     width: int
     channels: int
     bits: int
+    depth: int | None = None
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """(height, width), or (depth, height, width)."""
+        return (self.height, self.width) if self.depth is None else (self.depth, self.height, self.width)
 
 
 def header(path: Path) -> Header:

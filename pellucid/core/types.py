@@ -1,17 +1,20 @@
-"""The four things that travel: Sample, Placement, Batch, Prediction; and Objects, what a detector's truth is made of."""
+"""The four things that travel: Sample, Placement, Batch, Prediction; and what truths are made of: Objects, Mask."""
 
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 
 if TYPE_CHECKING:
     import torch
+
+    from .images import Header
 
 T = TypeVar("T")
 
@@ -55,59 +58,133 @@ class Objects:
         return Objects(*(np.concatenate([getattr(each, name) for each in parts]) for name in ("boxes", "labels", "ignore")))
 
 
+# What a mask says of a pixel that nobody is asked about: not learnt, not counted.
+IGNORE = 255
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mask:
+    """What each pixel of one picture is, as one annotator or several said it; made by `Mask.of`.
+
+    shape: (height, width), or (depth, height, width) of a volume. packed: of each annotator the labels, uint8 in the picture's order,
+    deflated: a few hundredths of their size, and unpacked at about a gigabyte a second. counts: int64 256, how often the first annotator
+    says each label. names: of the annotators, where there are several. spacing: millimetres between voxels along each axis of `shape`; None
+    where nothing says so. kind: what scores are shared out by ("Crack"), or nothing.
+    """
+
+    shape: tuple[int, ...]
+    packed: tuple[bytes, ...]
+    counts: np.ndarray
+    names: tuple[str, ...] = ()
+    spacing: tuple[float, ...] | None = None
+    kind: str = ""
+
+    @staticmethod
+    def of(
+        *labels: np.ndarray, names: Sequence[str] = (), spacing: Sequence[float] | None = None, kind: str = ""
+    ) -> Mask:
+        """labels: of each annotator uint8 H×W or D×H×W; IGNORE where nobody is asked."""
+        shape = labels[0].shape
+        if any(each.shape != shape or each.dtype != np.uint8 for each in labels):
+            raise ValueError(f"masks of {[each.shape for each in labels]} and {[each.dtype.name for each in labels]} are not uint8 of one shape")
+        packed = tuple(zlib.compress(np.ascontiguousarray(each).tobytes(), 1) for each in labels)
+        counts = np.bincount(labels[0].ravel(), minlength=256).astype(np.int64)
+        return Mask(shape, packed, counts, tuple(names), None if spacing is None else tuple(map(float, spacing)), kind)
+
+    def labels(self, annotator: int = 0) -> np.ndarray:
+        """uint8 of `shape`, read-only."""
+        return np.frombuffer(zlib.decompress(self.packed[annotator]), np.uint8).reshape(self.shape)
+
+    def __str__(self) -> str:
+        """A digest of all that is in it: the same masks give the same text everywhere."""
+        whole = hashlib.blake2b(digest_size=16)
+        for number in range(len(self.packed)):
+            whole.update(f"{self.shape}".encode() + self.labels(number).tobytes())
+        return whole.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Space:
+    """How a volume D×H×W lies in the world. spacing: millimetres between voxels along D, H, W. affine: float64 4×4, takes the index
+    (i, j, k) of the file's own array to millimetres (NIfTI's, left to right, back to front, down to up)."""
+
+    spacing: tuple[float, float, float]
+    affine: np.ndarray
+
+
+class Source(Protocol):
+    """A picture in files of its own kind (a volume, a series), which knows how to read itself."""
+
+    def header(self) -> Header: ...
+    def pixels(self) -> np.ndarray: ...
+    def space(self) -> Space | None: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sample:
     """A picture as it is, and its answer.
 
-    image: H×W×C of any depth and channels, or the file that holds it (read when asked for).
-    truth: in original pixels; for classification the number of the class, for detection `Objects`.
+    image: H×W×C of any depth and channels, D×H×W×C for a volume, or the file or `Source` that holds it (read when asked for).
+    truth: in original pixels; for classification the number of the class, for detection `Objects`, for segmentation a `Mask`.
     source: where it came from, relative to the data set; unique in it.
     group: what it must not be split from (patient, video); None when it stands alone.
+    space: of a volume whose voxels are held in `image`.
     """
 
-    image: np.ndarray | Path
+    image: np.ndarray | Path | Source
     truth: Any
     source: str
     group: str | None = None
+    space: Space | None = None
 
     def pixels(self) -> np.ndarray:
-        """H×W×C; reads the file each time, keeps nothing. Raises DataError for a picture that cannot be decoded."""
+        """H×W×C or D×H×W×C; reads the file each time, keeps nothing. Raises DataError for a picture that cannot be decoded."""
         if isinstance(self.image, Path):
             from .images import read
 
             return read(self.image)
-        return self.image
+        return self.image if isinstance(self.image, np.ndarray) else self.image.pixels()
+
+    def decoded(self) -> Sample:
+        """The same with its pixels in memory. Raises DataError for a picture that cannot be decoded."""
+        here = isinstance(self.image, np.ndarray | Path)
+        return replace(self, image=self.pixels(), space=self.space if here else self.image.space())  # type: ignore[union-attr]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
     """How one view was taken from its source: an affine map of points, and both sizes.
 
-    matrix: 2×3, takes (x, y) of the source to (x, y) of the view. Coordinates are continuous: pixel i covers [i, i+1).
-    source_size, size: (height, width) of the source and of the view.
+    matrix: 2×3, takes (x, y) of the source to (x, y) of the view; of a volume 3×4 and (x, y, z). Coordinates are continuous: pixel i covers
+    [i, i+1). source_size, size: (height, width) or (depth, height, width) of the source and of the view. plane: of a flat view of a volume
+    the axis (0 depth, 1 height, 2 width) that it stands across, and its place there; matrix is then of the two axes that are left.
+    space: of a source that is a volume.
     """
 
     matrix: np.ndarray
-    source_size: tuple[int, int]
-    size: tuple[int, int]
+    source_size: tuple[int, ...]
+    size: tuple[int, ...]
+    plane: tuple[int, int] | None = None
+    space: Space | None = None
 
     def __post_init__(self) -> None:
-        if np.shape(self.matrix) != (2, 3) or abs(np.linalg.det(np.asarray(self.matrix)[:, :2])) < 1e-12:
-            raise ValueError("a placement needs an invertible 2×3 matrix")
+        axes = len(self.size)
+        if np.shape(self.matrix) != (axes, axes + 1) or abs(np.linalg.det(np.asarray(self.matrix)[:, :axes])) < 1e-12:
+            raise ValueError(f"a placement needs an invertible {axes}×{axes + 1} matrix")
 
     def forward(self, points: np.ndarray) -> np.ndarray:
         """N×2 (x, y) of the source, to N×2 of the view."""
-        return np.asarray(points, np.float64) @ self.matrix[:, :2].T + self.matrix[:, 2]
+        return np.asarray(points, np.float64) @ self.matrix[:, :-1].T + self.matrix[:, -1]
 
     def backward(self, points: np.ndarray) -> np.ndarray:
         """N×2 (x, y) of the view, to N×2 of the source."""
-        return np.linalg.solve(self.matrix[:, :2], (np.asarray(points, np.float64) - self.matrix[:, 2]).T).T
+        return np.linalg.solve(self.matrix[:, :-1], (np.asarray(points, np.float64) - self.matrix[:, -1]).T).T
 
     def then(self, after: Placement) -> Placement:
         """This view, and a view of it."""
-        linear, shift = after.matrix[:, :2], after.matrix[:, 2]
-        matrix = np.column_stack([linear @ self.matrix[:, :2], linear @ self.matrix[:, 2] + shift])
-        return Placement(matrix, self.source_size, after.size)
+        linear, shift = after.matrix[:, :-1], after.matrix[:, -1]
+        matrix = np.column_stack([linear @ self.matrix[:, :-1], linear @ self.matrix[:, -1] + shift])
+        return replace(self, matrix=matrix, size=after.size)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,16 +228,22 @@ class Prediction:
     classes: the names. Of a whole picture: probabilities, one number each, summing to 1; label and confidence follow from them.
     Of objects: boxes N×4 (x1 y1 x2 y2), scores N from 0 to 1, highest first, labels N (numbers of classes). What is said are the objects
     that score `threshold` or more; those below it serve curves and averages alone.
+    Of every pixel: mask, uint8 of the picture's size (of a volume D×H×W), numbers of classes; soft, uint8 K×size, each class's probability
+    in 255ths, where it was kept; space, of a volume. Of a larger picture: picture, H×W×C of 8 or 16 bits, whose size is not the source's.
     """
 
     source: str
-    size: tuple[int, int]
+    size: tuple[int, ...]
     classes: tuple[str, ...] = ()
     probabilities: np.ndarray | None = None
     boxes: np.ndarray | None = None
     scores: np.ndarray | None = None
     labels: np.ndarray | None = None
     threshold: float = 0.0
+    mask: np.ndarray | None = None
+    soft: np.ndarray | None = None
+    picture: np.ndarray | None = None
+    space: Space | None = None
     label: str | None = field(init=False, default=None)
     confidence: float | None = field(init=False, default=None)
 
@@ -169,6 +252,16 @@ class Prediction:
             self._check_probabilities()
         if self.boxes is not None:
             self._check_boxes()
+        if self.mask is not None:
+            self._check_mask(self.mask)
+
+    def _check_mask(self, mask: np.ndarray) -> None:
+        if mask.dtype != np.uint8 or mask.shape != tuple(self.size):
+            raise ValueError(f"{self.source}: a mask of {mask.shape}, {mask.dtype} does not fit a picture of {self.size}; it is uint8")
+        if mask.max(initial=0) >= len(self.classes):
+            raise ValueError(f"{self.source}: the mask says {mask.max()}, which is none of {len(self.classes)} classes")
+        if self.soft is not None and (self.soft.dtype != np.uint8 or self.soft.shape != (len(self.classes), *self.size)):
+            raise ValueError(f"{self.source}: probabilities of {self.soft.shape} do not fit {len(self.classes)} classes of {self.size}")
 
     def _check_probabilities(self) -> None:
         p = np.asarray(self.probabilities, np.float64)

@@ -36,7 +36,7 @@ Bad = list[tuple[str, str]]
 class Views:
     """The fitted views of some samples.
 
-    samples: N. images: all views there are, M×H×W×C, uint8 or uint16, shared between parts. first, counts: N each; the views of
+    samples: N. images: all views there are, M×H×W×C (or M×D×H×W×C), uint8 or uint16, shared between parts. first, counts: N each; the views of
     sample i are `counts[i]` rows from `first[i]` on. truths: N, as the room batches them: a tensor, or a NumPy array of anything.
     """
 
@@ -72,15 +72,29 @@ class Views:
         return rows[::step], owners[::step]
 
     def batch(self, indices: np.ndarray) -> Batch:
-        """The views of some of these samples. images: stored depth, B×C×H×W over channels-last memory, as they were decoded."""
+        """All views of some of these samples. images: stored depth, B×C×H×W over channels-last memory, as they were decoded."""
         owners = indices if self._single else np.repeat(indices, self.counts[indices])
-        rows = self._rows(indices)
-        return Batch(
-            torch.from_numpy(self.images.take(rows, axis=0)).permute(0, 3, 1, 2),
-            self.truths_at(owners),
-            Picked(self.placements, rows),
-            Picked(self._sources, owners),
-        )
+        return self._batch(self._rows(indices), owners)
+
+    def some(self, which: np.ndarray) -> Batch:
+        """Some views, counted over all samples in their order; as `batch`."""
+        if self._single:
+            return self.batch(which)
+        owners = self._owners[which]
+        return self._batch(self.first[owners] + which - self._before[owners], owners)
+
+    def _batch(self, rows: np.ndarray, owners: np.ndarray) -> Batch:
+        images = channels_first(self.images.take(rows, axis=0))
+        return Batch(images, self.truths_at(owners), Picked(self.placements, rows), Picked(self._sources, owners))
+
+    @cached_property
+    def _owners(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self)), self.counts)
+
+    @cached_property
+    def _before(self) -> np.ndarray:
+        """Of each sample, the views of those before it."""
+        return np.cumsum(self.counts) - self.counts
 
     @cached_property
     def _sources(self) -> tuple[str, ...]:
@@ -96,6 +110,11 @@ class Views:
         first, counts = self.first[indices], self.counts[indices]
         within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
         return np.repeat(first, counts) + within
+
+
+def channels_first(views: np.ndarray) -> torch.Tensor:
+    """M×H×W×C or M×D×H×W×C as a network takes it, over the same memory."""
+    return torch.from_numpy(views).movedim(-1, 1)
 
 
 def headers(samples: Sequence[Sample], say: Say) -> tuple[list[Header | None], Bad]:
@@ -114,8 +133,10 @@ def headers(samples: Sequence[Sample], say: Say) -> tuple[list[Header | None], B
 def _header(sample: Sample) -> Header:
     if isinstance(sample.image, Path):
         return header(sample.image)
-    height, width, channels = sample.image.shape
-    return Header(height, width, channels, 8 * sample.image.dtype.itemsize)
+    if not isinstance(sample.image, np.ndarray):
+        return sample.image.header()
+    *depth, height, width, channels = sample.image.shape
+    return Header(height, width, channels, 8 * sample.image.dtype.itemsize, *depth)
 
 
 def load(samples: Sequence[Sample], room: Task, folder: Path, say: Say) -> tuple[Views, list[Fingerprint], Bad]:
@@ -152,13 +173,12 @@ def _decoded(samples: Sequence[Sample], room: Task) -> Iterator[tuple[Sample, An
 
     def one(sample: Sample) -> Any:
         try:
-            pixels = sample.pixels()
-            shown = Sample(pixels, sample.truth, sample.source, sample.group)
-            return room.views(shown), fingerprint(pixels)
+            shown = sample.decoded()
+            return room.views(shown), fingerprint(shown.pixels())
         except DataError as error:
             return error
 
-    if not any(isinstance(sample.image, Path) for sample in samples):
+    if all(isinstance(sample.image, np.ndarray) for sample in samples):
         yield from ((sample, one(sample)) for sample in samples)
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:

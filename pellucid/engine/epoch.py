@@ -8,12 +8,12 @@ from contextlib import contextmanager
 
 import torch
 
-from ..core.errors import NonFiniteLoss
+from ..core.errors import NonFiniteLoss, NonFiniteOutput
 from ..tasks.task import Task
 from . import processes
 from .batches import Views
 from .checkpoint import State
-from .evaluate import outputs, predictions
+from .evaluate import predictions
 from .loop import Step
 from .recipe import Recipe
 
@@ -21,15 +21,16 @@ from .recipe import Recipe
 def close_epoch(room: Task, validation: Views, recipe: Recipe, state: State, step: Step, where: torch.device) -> None:
     """Appends the epoch's row to the history, and keeps the weights if they are the best so far."""
     processes.align_buffers(state.network)
-    with averaged(state):
-        answers = outputs(room, state.network, validation, recipe, where)
-    metric = room.metric()
-    if not torch.isfinite(answers).all():
+    try:
+        with averaged(state):
+            answers = predictions(room, state.network, validation, recipe, where)
+    except NonFiniteOutput:
         raise NonFiniteLoss(
             f"the weights exploded at step {step.number + 1} (epoch {step.epoch + 1}, learning rate {step.lr:.3g}), so that answers about "
             "the validation pictures are not finite: lower --lr, or bound the gradient with --clip 1"
-        )
-    metric.add(predictions(room, answers, validation), [sample.truth for sample in validation.samples])
+        ) from None
+    metric = room.metric()
+    metric.add(answers, [sample.truth for sample in validation.samples])
     said = metric.quick()
     row = _row(state, step) | {f"validation_{key}": value for key, value in said.items()}
     # Accuracy on a small validation set comes in steps; among equals the later epoch, which has been trained longer, is kept.

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.errors import DataError, ModelError, UsageError
+from ..core.errors import DataError, ModelError, NonFiniteOutput, UsageError
 from ..core.types import Batch, Prediction, Sample
 from ..tasks.task import Task
 from . import machine, processes, runs, test_time
 from . import recipe as recipes
 from .batches import Views, load, refuse
-from .machine import autocast, memory_format
+from .machine import autocast, laid_out
 from .recipe import Recipe
 from .say import Say
 from .test_time import Member, Said
@@ -29,34 +29,36 @@ BATCH = 256
 SCORING = recipes.make(precision="float32", layout="channels_last")
 
 
-def outputs(room: Task, network: nn.Module, views: Views, recipe: Recipe, where: torch.device) -> torch.Tensor:
-    """What the network says of all views, in order, on the CPU: shared between processes, known to all of them."""
+def predictions(room: Task, network: nn.Module, views: Views, recipe: Recipe, where: torch.device) -> list[Prediction]:
+    """One a sample, in order: shared between processes, known to all of them. A few pictures at a time, so that what a network says of
+    every pixel need not fit in memory. Raises NonFiniteOutput where an answer is not a number."""
     mine = processes.share(np.arange(len(views)))
     network.eval()
-    parts = [_forward(room, network, views.batch(few), recipe, where) for few in _slices(mine, views)]
-    return torch.cat([part for share in processes.gather(parts) for part in share])
+    said = [each for few in _slices(mine, views) for each in _asked(room, network, views.batch(few), recipe, where)]
+    parts = processes.gather(said)
+    if any(each is None for part in parts for each in part):
+        raise NonFiniteOutput("an answer of the network is not a finite number; its weights are damaged: train it again")
+    return [each for part in parts for each in part]
 
 
-def _forward(room: Task, network: nn.Module, batch: Batch, recipe: Recipe, where: torch.device) -> torch.Tensor:
-    batch = batch.to(where)
-    batch = replace(batch, images=batch.images.contiguous(memory_format=memory_format(recipe)))
+def _asked(room: Task, network: nn.Module, batch: Batch, recipe: Recipe, where: torch.device) -> Sequence[Prediction | None]:
+    """One a sample; None where the network's answers are not finite."""
+    said = outputs(room, network, batch, recipe, where)
+    return room.decode(said, batch) if torch.isfinite(said).all() else [None]
+
+
+def outputs(room: Task, network: nn.Module, batch: Batch, recipe: Recipe, where: torch.device) -> torch.Tensor:
+    """What the network says of each view, on the CPU."""
     with torch.inference_mode(), autocast(recipe, where):
-        return room.outputs(network, batch).cpu()
+        return room.outputs(network, laid_out(batch.to(where), recipe)).cpu()
 
 
 def _slices(indices: np.ndarray, views: Views) -> Iterator[np.ndarray]:
     """Small pictures many at a time, large ones, and those of many views, as many as have about a megapixel together."""
-    pixels = views.images.shape[1] * views.images.shape[2] * int(views.counts.max(initial=1))
+    pixels = int(np.prod(views.images.shape[1:-1])) * int(views.counts.max(initial=1))
     size = max(1, min(BATCH, BATCH * 64 * 64 // pixels))
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
-
-
-def predictions(room: Task, answers: torch.Tensor, views: Views) -> list[Prediction]:
-    """`outputs` as predictions, one a sample."""
-    slices = list(_slices(np.arange(len(views)), views))
-    parts = answers.split([int(views.counts[few].sum()) for few in slices])
-    return [answer for few, part in zip(slices, parts, strict=True) for answer in room.decode(part, views.batch(few))]
 
 
 @dataclass(frozen=True)
@@ -135,20 +137,20 @@ def _views(member: Member, samples: Sequence[Sample], say: Say) -> Views:
 def _in_turn(shown: Sequence[tuple[Member, Views]], where: torch.device) -> list[Said]:
     """Asks all of them about a few pictures at a time, so that whatever else the machine does slows all alike."""
     slices = list(_slices(np.arange(len(shown[0][1])), shown[0][1]))
-    parts: list[list[torch.Tensor]] = [[] for _ in shown]
+    said: list[list[Prediction]] = [[] for _ in shown]
     seconds = [0.0 for _ in shown]
     for member, views in shown:
         machine.place(member.network, where, machine.memory_format(SCORING))
         if len(shown) > 1:  # the first batch of a network is slower, which is no part of its cost
-            outputs(member.room, member.network, views.part(slices[0]), SCORING, where)
+            predictions(member.room, member.network, views.part(slices[0]), SCORING, where)
     for few in slices:
         for number, (member, views) in enumerate(shown):
             started = time.perf_counter()
-            parts[number].append(outputs(member.room, member.network, views.part(few), SCORING, where))
+            said[number] += predictions(member.room, member.network, views.part(few), SCORING, where)
             seconds[number] += time.perf_counter() - started
     return [
-        Said(member.path, predictions(member.room, torch.cat(part), views), time_taken, int(views.counts.sum()))
-        for (member, views), part, time_taken in zip(shown, parts, seconds, strict=True)
+        Said(member.path, answers, time_taken, int(views.counts.sum()))
+        for (member, views), answers, time_taken in zip(shown, said, seconds, strict=True)
     ]
 
 

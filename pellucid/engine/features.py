@@ -138,7 +138,8 @@ def _compute(path: Path, prepared: Prepared, network: nn.Module, where: torch.de
     with replacing(path) as file:
         for start in say.track(range(0, len(every), FEW), "features", -(-len(every) // FEW)):
             part = every.part(np.arange(start, min(start + FEW, len(every))))
-            few = outputs(prepared.room, looking, part, SCORING, where).permute(0, 2, 3, 1).contiguous().numpy()
+            batch = part.batch(np.arange(len(part)))
+            few = outputs(prepared.room, looking.eval(), batch, SCORING, where).permute(0, 2, 3, 1).contiguous().numpy()
             if start == 0:
                 about = {
                     "descr": np.lib.format.dtype_to_descr(few.dtype),

@@ -15,7 +15,7 @@ from ..core.types import Prediction
 from ..tasks.task import Metric, Task
 from . import checkpoint, machine, pretrained, processes, report, runs
 from .checkpoint import State
-from .evaluate import SCORING, outputs, predictions
+from .evaluate import SCORING, predictions
 from .loop import average
 from .prepare import PARTS, Prepared
 from .say import Say
@@ -29,10 +29,8 @@ def finish(prepared: Prepared, state: State, where: torch.device, folder: Path, 
     started = time.perf_counter()
     validation, test = prepared.part("validation"), prepared.part("test")
     machine.place(network, where, machine.memory_format(SCORING))
-    seen = outputs(room, network, validation, SCORING, where)
-    room = room.finish(seen, validation.truths, predictions(room, seen, validation))
-    answers = {"validation": predictions(room, seen, validation)}
-    answers["test"] = predictions(room, outputs(room, network, test, SCORING, where), test)
+    room = room.finish(validation.truths, predictions(room, network, validation, SCORING, where))
+    answers = {part: predictions(room, network, views, SCORING, where) for part, views in (("validation", validation), ("test", test))}
     evaluation = time.perf_counter() - started
     beside = _without_average(prepared, state, room, answers["test"], where)
     if processes.rank() > 0:
@@ -90,7 +88,7 @@ def _without_average(
         return {}
     test = prepared.part("test")
     state.network.load_state_dict(state.plain)
-    theirs = predictions(room, outputs(room, state.network, test, SCORING, where), test)
+    theirs = predictions(room, state.network, test, SCORING, where)
     state.network.load_state_dict(state.best)
     gained = scored(room, test, ours).gain(scored(room, test, theirs))
     return {"ema": gained | {"seconds": _cost_of_average(state, prepared.recipe.ema or 0.0)}}

@@ -17,6 +17,7 @@ from ..core.images import read, to_channels, write
 from ..core.types import Batch, Sample
 from ..tasks.task import Task
 from . import checkpoint
+from .batches import channels_first
 
 MOST_MAPS, MOST_KERNELS, COLUMNS = 16, 32, 8
 MAP_SIDE, FILTER_SIDE = 160, 240  # of a cell, in pixels
@@ -90,7 +91,7 @@ def _seen(run: Path, room: Task, network: nn.Module, picture: Path) -> tuple[np.
     """The view as pixels, the tensor that reaches the network, the answer."""
     sample = Sample(Sample(picture, None, str(picture)).pixels(), None, str(picture))
     view, placement = room.views(sample)[0]
-    batch = Batch(torch.from_numpy(np.stack([view])).permute(0, 3, 1, 2), None, (placement,), (sample.source,))
+    batch = Batch(channels_first(np.stack([view])), None, (placement,), (sample.source,))
     reached: list[Tensor] = []
     # The room prepares the pixels in its own way; this is where they arrive: at the network, or where it calls `features`, at a layer.
     hooks = [layer.register_forward_pre_hook(lambda layer, inputs: reached.extend(inputs[:1])) for layer in network.modules()]

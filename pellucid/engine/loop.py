@@ -17,7 +17,7 @@ from ..tasks.task import Task
 from . import processes
 from .batches import Views, ahead
 from .checkpoint import State
-from .machine import autocast, memory_format
+from .machine import autocast, laid_out
 from .optim import learning_rate
 from .recipe import Recipe
 from .transfer import learning, quiet
@@ -46,15 +46,15 @@ def steps(room: Task, views: Views, recipe: Recipe, state: State, where: torch.d
     turns = [[parameter for _, parameter in named] for named in room.turns(state.network)]
     resting = quiet(state.network, recipe, room.input)
     for epoch in range(state.epoch, recipe.epochs):
-        order = room.order(views.samples, epoch, generator(recipe.seed, epoch))
+        order = room.order(views.samples, views.counts, epoch, generator(recipe.seed, epoch))
         learning(state.network, resting)
-        whose = _keys(order, len(views))
+        whose = _keys(order, int(views.counts.sum()))
         for (chosen, mine, batch), keys in zip(_batches(views, order[state.position :], where), whose[state.position :], strict=True):
             number = epoch * len(order) + state.position
             _seed_dropout(recipe.seed + 7919 * number + processes.rank(), where)
             draws = Draws(recipe.seed, epoch, processes.share(keys))
             if len(mine):
-                batch = _laid_out(room.augment(batch, draws, number / (recipe.epochs * len(order))), recipe)
+                batch = laid_out(room.augment(batch, draws, number / (recipe.epochs * len(order))), recipe)
             lr = learning_rate(recipe, number, len(order), state.history)
             state.totals["seen"] = state.totals.get("seen", 0) + len(chosen)
             for turn, parameters in enumerate(turns):
@@ -91,12 +91,12 @@ def average(state: State, decay: float, number: int) -> None:
 
 
 def _batches(views: Views, order: list[np.ndarray], where: torch.device) -> Iterator[tuple[np.ndarray, np.ndarray, Batch]]:
-    """Each batch's samples, those of this process, and their views on the device."""
+    """Each batch's views, those of this process, and what they show on the device."""
 
     def made() -> Iterator[tuple[np.ndarray, np.ndarray, Batch]]:
         for chosen in order:
             mine = processes.share(chosen)
-            batch = views.batch(mine)
+            batch = views.some(mine)
             if where.type == "cuda":
                 batch = replace(batch, images=batch.images.pin_memory())
             yield chosen, mine, batch
@@ -111,10 +111,6 @@ def _seed_dropout(seed: int, where: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if where.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def _laid_out(batch: Batch, recipe: Recipe) -> Batch:
-    return replace(batch, images=batch.images.contiguous(memory_format=memory_format(recipe)))
 
 
 def _backward(room: Task, state: State, batch: Batch, turn: int, draws: Draws, recipe: Recipe, share: float) -> dict[str, float]:

@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 from torch import nn
 
 from ..core.errors import UsageError
+from ..core.types import Batch
 from .recipe import Recipe
 
 
@@ -42,7 +44,7 @@ def fast_bfloat16(where: torch.device) -> bool:
 
 def propose(where: torch.device, network: nn.Module, macs: int) -> dict[str, Any]:
     """Precision and layout where they pay: casting costs more than it gains in networks of a few million multiplications."""
-    convolves = any(isinstance(module, nn.Conv2d) for module in network.modules())
+    convolves = any(isinstance(module, nn.Conv2d | nn.Conv3d) for module in network.modules())
     return {
         "device": str(where),
         "precision": "bfloat16" if fast_bfloat16(where) and macs > 20e6 else "float32",
@@ -83,11 +85,21 @@ def autocast(recipe: Recipe, where: torch.device) -> AbstractContextManager[obje
 
 
 def place(network: nn.Module, where: torch.device, layout: torch.memory_format) -> nn.Module:
-    """The network on the device, its four-axis weights in that memory order."""
+    """The network on the device, the weights of its convolutions in that memory order."""
     for parameter in network.to(where).parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=layout)
+        elif parameter.ndim == 5 and layout is torch.channels_last:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
     return network
+
+
+def laid_out(batch: Batch, recipe: Recipe) -> Batch:
+    """The batch with its pictures in the recipe's memory order, volumes in that of five axes."""
+    wanted = memory_format(recipe)
+    if wanted is torch.channels_last and batch.images.ndim == 5:
+        wanted = torch.channels_last_3d
+    return replace(batch, images=batch.images.contiguous(memory_format=wanted))
 
 
 def memory_format(recipe: Recipe) -> torch.memory_format:

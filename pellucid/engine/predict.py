@@ -21,7 +21,7 @@ from ..core.images import PICTURE_SUFFIXES
 from ..core.types import Batch, Prediction, Sample
 from ..core.video import VIDEO_SUFFIXES, Film
 from . import machine, runs, test_time, video
-from .batches import Bad, headers, refuse
+from .batches import Bad, channels_first, headers, refuse
 from .say import Say
 from .test_time import Member
 from .video import Moment
@@ -227,7 +227,7 @@ def _asked(members: Sequence[Member], where: torch.device, files: Sequence[Path]
 def _viewed(members: Sequence[Member], sample: Sample) -> Any:
     """The picture, decoded, and its views for each member; or the error."""
     try:
-        shown = replace(sample, image=sample.pixels())
+        shown = sample.decoded()
         return shown, [member.room.views(shown) for member in members]
     except DataError as error:
         return error
@@ -244,7 +244,7 @@ def _answers(members: Sequence[Member], where: torch.device, good: Sequence[tupl
 
 def _answers_of(member: Member, where: torch.device, good: Sequence[tuple[Sample, Any]]) -> list[Prediction]:
     flat = [(sample.source, view, placement) for sample, views in good for view, placement in views]
-    images = torch.from_numpy(np.stack([view for _, view, _ in flat])).permute(0, 3, 1, 2)
+    images = channels_first(np.stack([view for _, view, _ in flat]))
     batch = Batch(images, None, tuple(placement for _, _, placement in flat), tuple(source for source, _, _ in flat))
     with torch.inference_mode():
         parts = [member.room.outputs(member.network, replace(batch, images=few).to(where)) for few in images.split(BATCH)]

@@ -6,7 +6,8 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from .recipe import Recipe, parse_fold
 from .say import Say
 
 PARTS = ("train", "validation", "test")
-SETTLED_BY_DATA = ("size", "weights", "split", "split_seed", "validation", "fold", "train_pictures", "skip_bad")
+SETTLED_BY_DATA = ("size", "weights", "split", "test", "split_seed", "validation", "fold", "train_pictures", "skip_bad")
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,7 @@ def prepare(data: str | Path, recipe: Recipe, say: Say, any_bad: bool = False, g
     task = room_of(recipe, data)
     if recipe.task is None and task is not _last():
         say.line(f"task: {task.name}, as its files show; --task overrides that")
+    recipe.refuse_others(task.name)
     reading = task.read(data)
     heads, unread = batches.headers(reading.samples, say)
     if not any_bad:
@@ -141,6 +143,8 @@ def split_of(reading: Reading, copies: np.ndarray, recipe: Recipe, task: type[Ta
     strata, names = task.strata(reading)
     groups = [sample.group for sample in samples]
     given, notes = _own_parts(reading, recipe)
+    if recipe.split == "by_heart":
+        return _by_heart(reading, recipe)
     if recipe.validation is not None and ("validation" in given or recipe.fold is not None):
         why = "fold has a share of its own" if recipe.fold is not None else "the data has a validation part of its own"
         raise UsageError(f"validation: {why}; leave it out")
@@ -160,9 +164,11 @@ def split_of(reading: Reading, copies: np.ndarray, recipe: Recipe, task: type[Ta
 def _own_parts(reading: Reading, recipe: Recipe) -> tuple[Mapping[str, np.ndarray], list[str]]:
     """The data's own parts under the names that the recipe gives them, and what is to be said of that."""
     given = reading.given
+    where = reading.root or reading.name
+    if recipe.test is not None:
+        return _named(reading, recipe)
     if recipe.split == "own":
         return given, []
-    where = reading.root or reading.name
     if recipe.fold is not None:
         raise UsageError(
             "split: val_as_test keeps a part of the data as its test, and fold tests on every picture once; leave out one of the two"
@@ -172,6 +178,32 @@ def _own_parts(reading: Reading, recipe: Recipe) -> tuple[Mapping[str, np.ndarra
         raise UsageError(f"split: val_as_test is for data with validation and without test, and {where} has {has}; leave out split")
     own = {"train": given["train"], "test": given["validation"]}
     return own, ["the data's own validation part is the test part here, as split says"]
+
+
+def _by_heart(reading: Reading, recipe: Recipe) -> Splits:
+    """Every picture in each part: whether a network can learn at all."""
+    for name in ("fold", "validation", "train_pictures"):
+        if getattr(recipe, name) is not None:
+            raise UsageError(f"{name}: split is by_heart, where every part is all pictures; leave out one of the two")
+    every = np.arange(len(reading.samples))
+    note = "WARNING: by heart: train, validation and test are the same pictures, so the scores say what was learnt of these, and no more"
+    return Splits(every, every, every, [note], 1)
+
+
+def _named(reading: Reading, recipe: Recipe) -> tuple[Mapping[str, np.ndarray], list[str]]:
+    """The pictures that `test` names as the test part, and all others as train."""
+    assert recipe.test is not None
+    if recipe.fold is not None or recipe.split != "own":
+        raise UsageError("test: names the test part, and so does fold or split; leave out one of the two")
+    patterns = [each.strip() for each in recipe.test.split(",") if each.strip()]
+    names = [(sample.source, PurePath(sample.source).stem) for sample in reading.samples]
+    hits = np.array([[fnmatchcase(source, each) or fnmatchcase(stem, each) for each in patterns] for source, stem in names], bool)
+    idle = [each for each, found in zip(patterns, hits.any(0), strict=True) if not found]
+    if idle or not patterns or hits.any(1).all():
+        wrong = f'"{idle[0]}" is the name of no picture' if idle else "leaves no picture to learn from" if patterns else "names no picture"
+        raise UsageError(f"test: {wrong}; names are like {names[0][1]} or {names[0][0]}")
+    test = hits.any(1)
+    return {"train": np.flatnonzero(~test), "test": np.flatnonzero(test)}, [f"test: the {test.sum()} pictures that were named"]
 
 
 def _measured(room: Task, train: Views) -> Task:

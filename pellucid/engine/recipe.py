@@ -15,12 +15,17 @@ OPTIMIZERS = ("adamw", "adam", "sgd", "nesterov")
 CYCLIC = ("triangular", "triangular2", "exp_range")
 SCHEDULES = ("onecycle", "cosine", "restarts", *CYCLIC, "step", "exponential", "plateau", "constant", "ramp")
 DETECTORS = ("yolo", "grid", "faster_rcnn", "fast_rcnn", "rcnn", "localiser")
-LOSSES = ("cross_entropy", "focal", "l2", "l2_logits", "hinge", "bce")
+LOSSES = ("cross_entropy", "focal", "l2", "l2_logits", "hinge", "bce", "dice", "tversky", "dice_cross_entropy", "l1", "charbonnier")
+LOOKS = ("neighbours", "planes", "volume")
+UPSAMPLINGS = ("nearest", "bilinear", "transposed", "subpixel")
+SKIPS = ("concat", "add")
+REFINEMENTS = ("none", "crf", "crf_rnn")
+COLOURS = ("luma", "rgb")
 IMBALANCE = ("none", "class_weights", "oversample", "undersample", "undersample_clusters", "augment_minority")
-SCORES = ("accuracy", "balanced_accuracy", "map", "map50")
-SPLITS = ("own", "val_as_test")
-POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong", "scenes")
-_GEOMETRY = ("mirror", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
+SCORES = ("accuracy", "balanced_accuracy", "map", "map50", "dice", "iou", "rand", "psnr", "ssim")
+SPLITS = ("own", "val_as_test", "by_heart")
+POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong", "scenes", "fields", "volumes", "quarters")
+_GEOMETRY = ("mirror", "turn", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
 STRENGTHS = (*_GEOMETRY, "colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix", "mosaic")
 INITIAL = ("own", "zero_bias", "he", "large", "equal")
 SCALES = ("standard", "unit", "raw")
@@ -29,8 +34,21 @@ PRECISIONS = ("float32", "bfloat16")
 LAYOUTS = ("channels_last", "contiguous")
 
 
-def _setting(default: Any, help: str, low: float | None = None, high: float | None = None, choices: tuple[str, ...] = ()) -> Any:
-    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices})
+def _setting(
+    default: Any,
+    help: str,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    of: tuple[str, ...] = (),
+) -> Any:
+    """of: the tasks that it means something to; of none, all."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high, "choices": choices, "of": of})
+
+
+_BOXES = ("detection",)
+_MASKS = ("segmentation",)
+_SHARPER = ("superresolution",)
 
 
 @dataclass(frozen=True)
@@ -39,12 +57,26 @@ class Recipe:
 
     task: str | None = _setting(None, "What is asked of a picture; inferred from the data.")
     model: str | None = _setting(None, 'A name ("resnet18") or a notation ("C16 B R P G L10").')
-    detector: str | None = _setting(None, "How objects are found in the maps of the model.", choices=DETECTORS)
-    neck: int | None = _setting(None, "Maps in each level of a detector's pyramid; 32 is tiny and quick.", 8, 1024)
-    anchors: int = _setting(0, "Boxes fitted to the data that each place of a level begins with; 0 begins with none.", 0, 20)
-    aim: str | None = _setting(None, 'What the threshold of a detector is chosen for: "f1", "precision 0.9", "recall 0.95".')
+    detector: str | None = _setting(None, "How objects are found in the maps of the model.", choices=DETECTORS, of=_BOXES)
+    neck: int | None = _setting(None, "Maps in each level of a detector's pyramid; 32 is tiny and quick.", 8, 1024, of=_BOXES)
+    anchors: int = _setting(0, "Boxes fitted to the data that each place of a level begins with; 0 begins with none.", 0, 20, of=_BOXES)
+    aim: str | None = _setting(None, 'What the threshold of a detector is chosen for: "f1", "precision 0.9", "recall 0.95".', of=_BOXES)
+    width: int | None = _setting(None, "Maps of the first stage of a U-Net, or in the middle of an enlarger.", 1, 512, of=_MASKS + _SHARPER)
+    upsampling: str | None = _setting(None, "How a U-Net's maps grow again.", choices=UPSAMPLINGS, of=_MASKS)
+    skips: str | None = _setting(None, "How a U-Net's fine maps meet the coarse ones.", choices=SKIPS, of=_MASKS)
+    look: str | None = _setting(
+        None, "How a volume is seen: a slice with its neighbours as channels, such slices along three axes, or in 3-D.", choices=LOOKS, of=_MASKS
+    )
+    annotator: str | None = _setting(None, 'Whose masks are learnt where several drew them: a name, or "mean".', of=_MASKS)
+    border: float = _setting(0.0, "Weight of narrow gaps between objects (U-Net's w0, 10 in the paper).", 0, 100, of=_MASKS)
+    refine: str | None = _setting(None, "Mean-field CRF: none, after the network, or trained with it.", choices=REFINEMENTS, of=_MASKS)
+    smallest: int = _setting(0, "Objects of fewer pixels are removed, and such holes filled.", 0, of=_MASKS)
+    factor: int | None = _setting(None, "How many times larger a picture becomes.", 2, 4, of=_SHARPER)
+    colours: str | None = _setting(None, "What is learnt: brightness alone, as in the papers, or RGB.", choices=COLOURS, of=_SHARPER)
     weights: str | None = _setting(None, "Begin with these: a name of `pellucid weights list`, or a .safetensors or .pth file.")
     size: tuple[int, int] | None = _setting(None, "Height and width that pictures are fitted to: 64 or 48x96.", 1, 8192)
+    patch: int | None = _setting(None, "Side of the random crops that training sees.", 8, 4096, of=_MASKS + _SHARPER)
+    depth: int | None = _setting(None, "Slices of the windows that a volume is seen through.", 1, 1024, of=_MASKS)
     epochs: int | None = _setting(None, "Times that every training picture is seen.", 1)
     batch: int | None = _setting(None, "Pictures a step, over all processes.", 1)
     optimizer: str | None = _setting(None, "How a step is taken from a gradient.", choices=OPTIMIZERS)
@@ -69,6 +101,7 @@ class Recipe:
     patience: int = _setting(0, "Epochs without a better validation score before stopping; 0 never stops early.", 0)
     augment: str | None = _setting(None, "How training pictures are changed at random; the settings below change it.", choices=POLICIES)
     mirror: float | None = _setting(None, "Probability of left-right reflection.", 0, 1)
+    turn: float | None = _setting(None, "Probability of a turn by 90, 180 or 270 degrees.", 0, 1, of=_MASKS + _SHARPER)
     crop: float | None = _setting(None, "Largest share of a side that is cut away.", 0, 0.9)
     zoom: float | None = _setting(None, "Zoom in or out by up to this share.", 0, 1)
     rotate: float | None = _setting(None, "Turn by up to so many degrees.", 0, 180)
@@ -95,8 +128,12 @@ class Recipe:
     cache: bool = _setting(True, "Compute the features of a wholly frozen network once.")
     train_pictures: int | None = _setting(None, "Train on so many of the training pictures, each class in its proportion.", 2)
     split: str = _setting(
-        "own", "What the data's own parts are: as they are called, or its val the test, with validation cut from train.", choices=SPLITS
+        "own",
+        "What the data's own parts are: as they are called, or its val the test, with validation cut from train; or every picture in all "
+        "parts, to see what is learnt by heart.",
+        choices=SPLITS,
     )
+    test: str | None = _setting(None, 'Names of the pictures of the test part, as patterns: "18,19,2?"; the others are shared out.')
     validation: float | None = _setting(
         None, "Share of the pictures for validation, where it is cut: a fifth of all, or of train as large as test.", 0.02, 0.5
     )
@@ -148,6 +185,13 @@ class Recipe:
 
     def settings(self) -> dict[str, Any]:
         return asdict(self)
+
+    def refuse_others(self, task: str) -> None:
+        """Raises UsageError for a setting that means nothing to this task."""
+        for setting in fields(self):
+            of = setting.metadata["of"]
+            if of and task not in of and getattr(self, setting.name) != setting.default:
+                raise UsageError(f"{setting.name}: {getattr(self, setting.name)} is of {' and '.join(of)}, and this is {task}; leave it out")
 
     def completed(self, proposed: Mapping[str, Any]) -> Recipe:
         """This recipe with a proposed value wherever the user left one open."""

@@ -181,8 +181,8 @@ def _draw_batch(prepared: Prepared, folder: Path) -> None:
     from ..core.draw import sheet
 
     views = prepared.part("train")
-    chosen = prepared.room.order(views.samples, 0, generator(prepared.recipe.seed, 0))[0][:32]
-    batch = prepared.room.augment(views.batch(chosen), Draws(prepared.recipe.seed, 0, chosen), 0.0)
+    chosen = prepared.room.order(views.samples, views.counts, 0, generator(prepared.recipe.seed, 0))[0][:32]
+    batch = prepared.room.augment(views.some(chosen), Draws(prepared.recipe.seed, 0, chosen), 0.0)
     pictures, titles = zip(*prepared.room.show(batch), strict=True)
     runs.write_picture(folder / "samples" / "batch.png", sheet(pictures, titles, columns=8))
 

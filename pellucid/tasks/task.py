@@ -134,7 +134,7 @@ class Task(ABC):
 
     @abstractmethod
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
-        """The fitted views of one sample, H×W×C of the stored depth."""
+        """The fitted views of one sample, all of one size: H×W×C of the stored depth, or D×H×W×C of a volume."""
 
     @abstractmethod
     def with_crops(self, kind: str) -> Task:
@@ -175,8 +175,8 @@ class Task(ABC):
         """Each row as training sees it after `augment`: uint8 H×W×3 with the truth drawn where it has a place, and what it counts as."""
 
     @abstractmethod
-    def order(self, samples: Sequence[Sample], epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """The batches of one epoch, as indices into `samples`."""
+    def order(self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """The batches of one epoch, as indices of views counted over all samples in their order; `views` says how many each has."""
 
     @abstractmethod
     def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
@@ -214,9 +214,8 @@ class Task(ABC):
     def metric(self, costs: np.ndarray | None = None) -> Metric: ...
 
     @abstractmethod
-    def finish(self, outputs: torch.Tensor, truths: Any, answers: Sequence[Prediction]) -> Task:
-        """After the last turn, from what the network says of the validation views, and this room of their pictures: temperature,
-        thresholds."""
+    def finish(self, truths: Any, answers: Sequence[Prediction]) -> Task:
+        """After the last turn, from the truths of the validation pictures and what this room says of them: temperature, thresholds."""
 
     @abstractmethod
     def baselines(self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int) -> Iterator[Baseline]:

@@ -11,7 +11,7 @@ LIMITS = {"rotate": 180, "shear": 45, "mixup": 10, "cutmix": 10}
 class Augmentation:
     """How far each change may go; 0 switches it off. Raises ValueError for a strength out of range.
 
-    mirror: probability of left-right reflection. crop: the largest part of each side that is cut away at a random place.
+    mirror: probability of left-right reflection. turn: probability of a turn by 90, 180 or 270 degrees, of squares alone. crop: the largest part of each side that is cut away at a random place.
     zoom: ± share of the size. rotate, shear: ± degrees. shift: ± share of the side. elastic: standard deviation of a smooth random
     displacement (Simard et al. 2003), as a share of the side. thin_plate: each of 4×4 control points of a thin plate (Bookstein 1989)
     moves by ± this share of the side. colour: ± share of brightness, contrast and saturation. pca_colour: deviation of the shift along the
@@ -21,6 +21,7 @@ class Augmentation:
     """
 
     mirror: float = 0.0
+    turn: float = 0.0
     crop: float = 0.0
     zoom: float = 0.0
     rotate: float = 0.0
@@ -79,5 +80,9 @@ POLICIES: dict[str, Augmentation] = {
     "mixup": replace(PHOTOS, mixup=0.2),
     "cutmix": replace(PHOTOS, cutmix=1.0),
     "strong": Augmentation(mirror=0.5, crop=0.3, zoom=0.15, rotate=15, shift=0.1, shear=8, colour=0.3, channel_shift=0.1, erase=0.25),
+    # Seen from above or through a microscope, nothing has an upper side.
+    "fields": Augmentation(mirror=0.5, turn=0.75, zoom=0.1, rotate=15, elastic=0.02, colour=0.2),
+    "volumes": Augmentation(mirror=0.5, zoom=0.1, rotate=10, colour=0.1),
+    "quarters": Augmentation(mirror=0.5, turn=0.75),
     "scenes": Augmentation(mirror=0.5, zoom=0.5, shift=0.1, colour=0.3, mosaic=0.5),
 }

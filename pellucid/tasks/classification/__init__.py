@@ -222,7 +222,7 @@ class Classification(Task):
         shares = sorted(((share, name) for share, name in zip(truth, self.classes, strict=True) if share >= 0.005), reverse=True)
         return ", ".join(f"{name} {share:.0%}" for share, name in shares)
 
-    def order(self, samples: Sequence[Sample], epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
+    def order(self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
         if self.imbalance in ("none", "class_weights"):
             return shuffled(len(samples), self.batch, rng)
         truths = np.array([sample.truth for sample in samples])
@@ -341,11 +341,14 @@ class Classification(Task):
     def metric(self, costs: np.ndarray | None = None) -> Answers:
         return Answers(self.classes, costs, self.score)
 
-    def finish(self, outputs: torch.Tensor, truths: Any, answers: Sequence[Prediction]) -> Classification:
+    def finish(self, truths: Any, answers: Sequence[Prediction]) -> Classification:
         """Temperature scaling (Guo et al. 2017): the one number that makes validation probabilities likeliest; no answer changes."""
         from scipy.optimize import minimize_scalar
 
-        logits = outputs.double()
+        # Probabilities at temperature 1 give the logits back, but for a constant that softmax does not see. What underflows to 0 is held
+        # at the least number: its logarithm counts for nothing at any temperature looked at.
+        probabilities = np.stack([answer.probabilities for answer in answers if answer.probabilities is not None])
+        logits = torch.from_numpy(np.log(np.maximum(probabilities, np.finfo(np.float64).tiny))) * self.temperature
 
         def cross_entropy(log_temperature: float) -> float:
             return F.cross_entropy(logits / np.exp(log_temperature), truths).item()

@@ -237,7 +237,7 @@ class Detection(Task):
     def with_threshold(self, value: float) -> Detection:
         return replace(self, threshold=value)
 
-    def order(self, samples: Sequence[Sample], epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
+    def order(self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
         return shuffled(len(samples), self.batch, rng)
 
     # --- learning ---------------------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ class Detection(Task):
             raise UsageError("costs: are of answers about whole pictures; a detector's misses and false alarms are counted apart")
         return Answers(self.classes, self.score, self.threshold, self.aim, self.note)
 
-    def finish(self, outputs: torch.Tensor, truths: Any, answers: Sequence[Prediction]) -> Detection:
+    def finish(self, truths: Any, answers: Sequence[Prediction]) -> Detection:
         found = choose(self.aim, list(truths), answers)
         return replace(self, threshold=found.value, note=found.note)
 
