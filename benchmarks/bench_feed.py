@@ -51,7 +51,7 @@ def main() -> list[float]:
         loader = DataLoader(Pictures(images, labels, affine), batch_size=BATCH, shuffle=True)
 
         def ours(room: Classification = room) -> None:
-            for chosen in room.order(views.samples, 0, generator(0)):
+            for chosen in room.order(views.samples, views.counts, 0, generator(0)):
                 batch = room.augment(views.batch(chosen), Draws(0, 0, chosen), 0.0)
                 room.normalised(batch.images)
 

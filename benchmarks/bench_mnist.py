@@ -22,7 +22,7 @@ from pellucid.core import formats
 from pellucid.core.rng import generator
 from pellucid.engine.batches import Views
 from pellucid.engine.checkpoint import State
-from pellucid.engine.evaluate import outputs
+from pellucid.engine.evaluate import predictions
 from pellucid.engine.loop import steps
 from pellucid.engine.machine import place
 from pellucid.engine.optim import optimizer
@@ -69,7 +69,7 @@ def ours(train: Views, validation: Views, seed: int) -> Iterator[tuple[int, floa
     for step in steps(room, train, recipe, state, CPU):
         seen += 128
         if seen >= PART or step.last:
-            yield seen, accuracy(outputs(room, network, validation, recipe, CPU), validation)
+            yield seen, _accuracy_of_room(room, network, validation, recipe)
             network.train()
             seen = 0
 
@@ -100,6 +100,11 @@ def forward(network: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
     network.eval()
     with torch.inference_mode():
         return torch.cat([network(part) for part in pictures.split(500)])
+
+
+def _accuracy_of_room(room: Classification, network: nn.Module, views: Views, recipe: Recipe) -> float:
+    answers = predictions(room, network, views, recipe, CPU)
+    return float(np.mean([a.label == a.classes[truth] for a, truth in zip(answers, views.truths.tolist(), strict=True)]))
 
 
 def accuracy(answers: torch.Tensor, views: Views) -> float:

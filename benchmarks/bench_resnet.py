@@ -14,7 +14,7 @@ from side_by_side import DATA, compare, views_of
 
 from pellucid.engine import machine
 from pellucid.engine.checkpoint import State
-from pellucid.engine.evaluate import outputs
+from pellucid.engine.evaluate import predictions
 from pellucid.engine.loop import steps
 from pellucid.engine.machine import fast_bfloat16, place
 from pellucid.engine.optim import optimizer
@@ -71,9 +71,10 @@ def flowers(epochs: int = 8) -> None:
         for _ in steps(prepared.room, prepared.part("train"), prepared.recipe, state, CPU):
             pass
         held = prepared.part("validation")
-        right = outputs(prepared.room, network, held, prepared.recipe, CPU).argmax(1) == held.truths
+        answers = predictions(prepared.room, network, held, prepared.recipe, CPU)
+        right = np.array([answer.label == answer.classes[truth] for answer, truth in zip(answers, held.truths.tolist(), strict=True)])
         print(
-            f"flowers128, {epochs} epochs, {precision} {layout}: validation accuracy {right.float().mean():.1%} of {len(held)}", flush=True
+            f"flowers128, {epochs} epochs, {precision} {layout}: validation accuracy {right.mean():.1%} of {len(held)}", flush=True
         )
 
 

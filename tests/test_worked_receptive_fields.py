@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
 
 from pellucid.anatomy.receptive import Reach, backwards, receptive_fields
 from pellucid.anatomy.trace import Graph, trace
 from pellucid.models.notation import build
+from pellucid.models.unet import UNet2015
 
 
 def fields(graph: Graph, *ops: str) -> list[Reach]:
@@ -54,43 +54,21 @@ def test_srcnn() -> None:
     assert low**2 == 169
 
 
-class UNet(nn.Module):
-    """Ronneberger et al. 2015, without padding: 1×572×572 → 2×388×388. Two maps a level, for width changes no field."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.down = nn.ModuleList(double(1 if level == 0 else 2) for level in range(5))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(2, 2, 2, 2) for _ in range(4))
-        self.join = nn.ModuleList(double(4) for _ in range(4))
-        self.pool = nn.MaxPool2d(2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        skips = []
-        for level, block in enumerate(self.down):
-            x = block(self.pool(x) if level else x)
-            skips.append(x)
-        for up, join, skip in zip(self.up, self.join, skips[-2::-1], strict=True):
-            x = up(x)
-            cut = (skip.shape[2] - x.shape[2]) // 2
-            x = join(torch.cat([skip[:, :, cut : cut + x.shape[2], cut : cut + x.shape[3]], x], 1))
-        return x
-
-
-def double(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(channels, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.ReLU())
-
-
 @pytest.fixture(scope="module")
 def unet() -> Graph:
+    return graph_of_unet(572)
+
+
+def graph_of_unet(side: int) -> Graph:
+    """Two maps in the first stage, for width changes no field."""
     with torch.device("meta"):
-        return trace(UNet(), (1, 572, 572))
+        return trace(UNet2015(width=2), (1, side, side))
 
 
 def test_unet_bottleneck(unet: Graph) -> None:
-    bottleneck = next(node for node in reversed(unet.nodes) if node.output[2:] == (28, 28))
-    field = fields(unet, "relu")[9]
-    assert bottleneck.op == "relu"
-    assert field.size == (140, 140)
+    bottleneck = max(place for place, node in enumerate(unet.nodes) if node.output[2:] == (28, 28))
+    reach = receptive_fields(unet)[bottleneck]
+    assert reach is not None and reach[0].size == (140, 140)
 
 
 def test_unet_output_sees_188_or_204_pixels_depending_on_its_position(unet: Graph) -> None:
@@ -102,7 +80,6 @@ def test_unet_output_sees_188_or_204_pixels_depending_on_its_position(unet: Grap
 
 
 def test_unet_output_sees_the_whole_picture_of_small_ones_only() -> None:
-    with torch.device("meta"):
-        smallest, next_one = (fields(trace(UNet(), (1, side, side)), "relu")[-1] for side in (188, 204))
+    smallest, next_one = (fields(graph_of_unet(side), "relu")[-1] for side in (188, 204))
     assert (smallest.high - smallest.low + 1).tolist() == [188] * 4
     assert (next_one.high - next_one.low + 1).min() < 204

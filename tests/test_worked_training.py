@@ -90,7 +90,7 @@ def room(imbalance: str) -> Classification:
 
 def shown(imbalance: str) -> list[int]:
     """How many pictures of each class an epoch shows."""
-    return np.bincount(TRUTHS[np.concatenate(room(imbalance).order(SAMPLES, 0, generator(0)))]).tolist()
+    return np.bincount(TRUTHS[np.concatenate(room(imbalance).order(SAMPLES, np.ones(len(SAMPLES), np.int64), 0, generator(0)))]).tolist()
 
 
 def test_class_weights_make_up_for_frequencies() -> None:

@@ -25,6 +25,8 @@ UNCOUNTED = {
     "multi_head_attention_forward",
 }
 UNCOUNTED |= {"native_multi_head_attention", "transformer_encoder_layer_fwd", "bilinear", "tensordot", "apply"}
+# By numbers that are fixed and no layer's.
+FIXED = {"bicubic"}
 
 
 def macs_of(node: Node, nodes: Sequence[Node]) -> int | None:
@@ -41,7 +43,7 @@ def macs_of(node: Node, nodes: Sequence[Node]) -> int | None:
 
 def has_weights(node: Node) -> bool:
     """Whether something that does not come from the picture takes part in the multiplication."""
-    return len(node.inputs) < 2 and (node.op in RULES or node.op in UNCOUNTED)
+    return len(node.inputs) < 2 and node.op not in FIXED and (node.op in RULES or node.op in UNCOUNTED)
 
 
 def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
@@ -85,6 +87,12 @@ def _attention(node: Node, shapes: Sequence[Shape]) -> int:
     return math.prod(query) * key[-2] + math.prod(query[:-1]) * key[-2] * value[-1]
 
 
+def _resized(node: Node, shapes: Sequence[Shape]) -> int:
+    """Two products with matrices, height first."""
+    height, width = node.output[-2:]
+    return math.prod(node.output[:-2]) * height * shapes[0][-1] * (shapes[0][-2] + width)
+
+
 def _einsum(node: Node, shapes: Sequence[Shape]) -> int | None:
     """Of two factors: the product of all the sides that the equation names."""
     equation, *factors = [v for v in node.arguments.values()]
@@ -106,4 +114,5 @@ RULES: dict[str, Callable[[Node, Sequence[Shape]], int | None]] = {
     "baddbmm": _sum_and_product,
     "scaled_dot_product_attention": _attention,
     "einsum": _einsum,
+    "bicubic": _resized,
 }

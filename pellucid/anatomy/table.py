@@ -64,9 +64,20 @@ def _once(words: Sequence[str]) -> str:
     return words[0] if len(set(words)) == 1 else "×".join(words)
 
 
+def answer_maps(anatomy: Anatomy) -> str:
+    """What a network says whose one answer is maps and not numbers about the whole picture; nothing of others."""
+    outputs = [anatomy.graph.nodes[number].output[1:] for number in anatomy.graph.outputs]
+    if len(outputs) != 1 or len(outputs[0]) < 3:
+        return ""
+    count, *_ = outputs[0]
+    return f"the answers are maps: {count} of {by(outputs[0][1:])}, of a picture of {by(anatomy.input[1:])}"
+
+
 def notes(anatomy: Anatomy) -> list[str]:
     """Sentences that follow from the account; those about memory last."""
     said = [f"{_layers(anatomy.depth)} with weights on the longest path; {anatomy.macs:,} MACs, FLOPs = 2 × MACs = {2 * anatomy.macs:,}"]
+    if maps := answer_maps(anatomy):
+        said.append(maps)
     if anatomy.uncounted:
         said.append(f"MACs are unavailable for {', '.join(anatomy.uncounted)}; the total leaves them out")
     if where := whereabouts(anatomy):

@@ -143,6 +143,18 @@ def _interpolate(step: Step) -> Wires | None:
     return _by_side(step, make)
 
 
+def _bicubic(step: Step) -> Wires | None:
+    """Of core/resize.py, where it enlarges; shrinking reads as many more positions as it shrinks."""
+    size = step.given["size"]
+
+    def make(before: int, after: int) -> Taps:
+        pace = Fraction(before, after) if isinstance(size, tuple) else 1 / Fraction(size).limit_denominator(10_000)
+        return via.resampled(after, pace, (pace - 1) / 2, "cubic")
+
+    enlarged = all(side is None or side[2] >= side[1] for side in step.sides())
+    return step.linked([None if side is None else make(*side[1:]) for side in step.sides()]) if enlarged else None
+
+
 def _pad(step: Step) -> Wires | None:
     pad, mode = step.given["pad"], step.given.get("mode") or "constant"
     border = "zeros" if mode == "constant" else mode
@@ -366,6 +378,7 @@ RULES |= {
 }
 RULES |= {name: (_alone, "input") for name in ("expand_as", "type_as")}
 RULES |= {
+    "bicubic": (_bicubic, "images size"),
     "flip": (_flip, "input dims"),
     "getitem": (_index, "self key"),
     "glu": (_pieces, "input dim"),

@@ -87,18 +87,18 @@ def boxes(picture: np.ndarray, boxes_xyxy: np.ndarray, labels: Sequence[int], ti
     for (x1, y1, x2, y2), label in reversed(list(zip(frames, labels, strict=True))):
         # Lined on both sides in black or white: a frame of one colour is lost on a ground of its own brightness.
         for step in range(-1, thick + 1):
-            line = _colour(label) if 0 <= step < thick else _ink(_colour(label))
+            line = colour(label) if 0 <= step < thick else ink(colour(label))
             cv2.rectangle(picture, (x1 + step, y1 + step), (x2 - step, y2 - step), line, 1)
     placed: list[tuple[int, int, int, int]] = []
     for frame, label, title in zip(frames, labels, titles[:TITLES], strict=False):
-        tag = _tag(title, letters, _colour(label), width)
+        tag = _tag(title, letters, colour(label), width)
         placed.append(_free_place(frame, tag.shape, (height, width), placed))
         left, top, right, bottom = placed[-1]
         picture[top:bottom, left:right] = tag[: bottom - top, : right - left]
     return picture
 
 
-def _colour(label: int) -> tuple[int, int, int]:
+def colour(label: int) -> tuple[int, int, int]:
     """Seven colours that colour-blind people tell apart (Okabe and Ito 2008), then darker ones, then lighter ones, then again."""
     round_, number = divmod(int(label), len(_COLOURS))
     r, g, b = _COLOURS[number]
@@ -106,7 +106,7 @@ def _colour(label: int) -> tuple[int, int, int]:
     return int(r * shade + white), int(g * shade + white), int(b * shade + white)
 
 
-def _ink(ground: tuple[int, int, int]) -> tuple[int, int, int]:
+def ink(ground: tuple[int, int, int]) -> tuple[int, int, int]:
     """Black or white, whichever is easier to read on it."""
     return (0, 0, 0) if 0.299 * ground[0] + 0.587 * ground[1] + 0.114 * ground[2] > 120 else (255, 255, 255)
 
@@ -118,7 +118,7 @@ def _tag(title: str, size: int, colour: tuple[int, int, int], most: int) -> np.n
     font = _font(_font_file(text), size)
     text = _shorten(text, font, most - 6)
     tag = Image.new("RGB", (max(1, min(most, round(font.getlength(text)) + 6)), round(size * 1.35)), colour)
-    ImageDraw.Draw(tag).text((3, tag.height / 2), text, fill=_ink(colour), font=font, anchor="lm")
+    ImageDraw.Draw(tag).text((3, tag.height / 2), text, fill=ink(colour), font=font, anchor="lm")
     return np.asarray(tag)
 
 
@@ -190,6 +190,28 @@ def _strip(text: str, width: int, size: int) -> np.ndarray:
     for number, line in enumerate(lines):
         font = ImageFont.truetype(_font_file(line), size)
         pen.text((4, size // 4 + number * step), _shorten(line, font, width - 8), fill=INK, font=font)
+    return np.asarray(strip)
+
+
+def legend(entries: Sequence[tuple[str, tuple[int, int, int] | None]], width: int, size: int = 13) -> np.ndarray:
+    """A strip uint8 h×`width`×3 of names, each behind a square of its colour (None: an empty one), in as many rows as it takes."""
+    box, step = round(size * 0.9), round(size * 1.6)
+    font = {name: ImageFont.truetype(_font_file(name), size) for name, _ in entries}
+    room = max(1, width - 4 - box - 3 * size // 4)
+    names = {name: _shorten("".join(c if c.isprintable() else " " for c in name), font[name], room) for name, _ in entries}
+    x, y, places = 4, size // 3, []
+    for name, _ in entries:
+        long = box + size // 2 + round(font[name].getlength(names[name]))
+        if x > 4 and x + long > width - 4:
+            x, y = 4, y + step
+        places.append((x, y))
+        x += long + size
+    strip = Image.new("RGB", (width, y + step), (PAPER,) * 3)
+    pen = ImageDraw.Draw(strip)
+    for (name, fill), (x, y) in zip(entries, places, strict=True):
+        middle = y + step // 2 - size // 4
+        pen.rectangle((x, middle - box // 2, x + box, middle - box // 2 + box), fill=fill, outline=(120, 120, 120))
+        pen.text((x + box + size // 2, middle), names[name], fill=INK, font=font[name], anchor="lm")
     return np.asarray(strip)
 
 

@@ -43,20 +43,21 @@ def curves(
     x_name: str = "epoch",
     percent: bool = False,
     mark: tuple[float, str] | None = None,
+    grounded: bool = True,
 ) -> str:
     """Up to two lines over the same x (1, 2, 3, … by default), each named at its end; None or NaN leaves a gap.
 
-    percent: values are shares. mark: an x and what is to be said there. The y-axis is logarithmic, and says so, when the values
-    are positive and reach over more than a factor of 30.
+    percent: values are shares. mark: an x and what is to be said there. grounded: other values are seen against 0, and on a logarithmic
+    y-axis, which says so, when they are positive and reach over more than a factor of 30.
     """
     x = list(range(1, 1 + max(map(len, series.values())))) if x is None else list(x)
     lines = {name: [math.nan if v is None else float(v) for v in values] for name, values in series.items()}
     known = [v for values in lines.values() for v in values if math.isfinite(v)] or [0.0]
-    log = not percent and min(known) > 0 and max(known) > 30 * min(known)
+    log = not percent and grounded and min(known) > 0 and max(known) > 30 * min(known)
     width, height, left, top, bottom = 440.0, 280.0, 46.0, 44.0, 36.0
     right = 18 + max(svg.width_of(name) for name in lines)
     # A loss is seen against 0; a share among its own values, and never without some room below.
-    least = min(min(known), max(known) - 0.1) if percent else min(0.0, *known)
+    least = min(min(known), max(known) - 0.1) if percent else min(0.0, *known) if grounded else min(known)
     levels = svg.decades(min(known), max(known)) if log else svg.ticks(least, max(known))
     if percent:
         levels = [level for level in levels if 0 <= level <= 1] or levels

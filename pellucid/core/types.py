@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, overload
 
 import numpy as np
 
@@ -80,13 +80,13 @@ class Mask:
     kind: str = ""
 
     @staticmethod
-    def of(
-        *labels: np.ndarray, names: Sequence[str] = (), spacing: Sequence[float] | None = None, kind: str = ""
-    ) -> Mask:
+    def of(*labels: np.ndarray, names: Sequence[str] = (), spacing: Sequence[float] | None = None, kind: str = "") -> Mask:
         """labels: of each annotator uint8 H×W or D×H×W; IGNORE where nobody is asked."""
         shape = labels[0].shape
         if any(each.shape != shape or each.dtype != np.uint8 for each in labels):
-            raise ValueError(f"masks of {[each.shape for each in labels]} and {[each.dtype.name for each in labels]} are not uint8 of one shape")
+            raise ValueError(
+                f"masks of {[each.shape for each in labels]} and {[each.dtype.name for each in labels]} are not uint8 of one shape"
+            )
         packed = tuple(zlib.compress(np.ascontiguousarray(each).tobytes(), 1) for each in labels)
         counts = np.bincount(labels[0].ravel(), minlength=256).astype(np.int64)
         return Mask(shape, packed, counts, tuple(names), None if spacing is None else tuple(map(float, spacing)), kind)
@@ -101,6 +101,18 @@ class Mask:
         for number in range(len(self.packed)):
             whole.update(f"{self.shape}".encode() + self.labels(number).tobytes())
         return whole.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sharp:
+    """The truth of a sharp picture, which is its own answer. low: the small pictures supplied with it, as (factor, file), by factor."""
+
+    low: tuple[tuple[int, Path], ...] = ()
+
+    def __str__(self) -> str:
+        """A digest of the names: those of the supplied files, none for most pictures."""
+        names = "\n".join(f"{factor} {path.name}" for factor, path in self.low)
+        return hashlib.blake2b(names.encode(errors="replace"), digest_size=16).hexdigest()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -197,8 +209,12 @@ class Picked(Generic[T]):
     def __len__(self) -> int:
         return len(self.which)
 
-    def __getitem__(self, place: int) -> T:
-        return self.many[self.which[place]]
+    @overload
+    def __getitem__(self, place: int) -> T: ...
+    @overload
+    def __getitem__(self, place: slice) -> Picked[T]: ...
+    def __getitem__(self, place: int | slice) -> T | Picked[T]:
+        return Picked(self.many, self.which[place]) if isinstance(place, slice) else self.many[self.which[place]]
 
     def __iter__(self) -> Iterator[T]:
         return (self.many[place] for place in self.which)
@@ -220,6 +236,11 @@ class Batch:
     def __len__(self) -> int:
         return len(self.images)
 
+    def part(self, start: int, end: int) -> Batch:
+        """Some of its rows."""
+        truths = None if self.truths is None else self.truths[start:end]
+        return Batch(self.images[start:end], truths, self.placements[start:end], self.sources[start:end])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
@@ -229,7 +250,9 @@ class Prediction:
     Of objects: boxes N×4 (x1 y1 x2 y2), scores N from 0 to 1, highest first, labels N (numbers of classes). What is said are the objects
     that score `threshold` or more; those below it serve curves and averages alone.
     Of every pixel: mask, uint8 of the picture's size (of a volume D×H×W), numbers of classes; soft, uint8 K×size, each class's probability
-    in 255ths, where it was kept; space, of a volume. Of a larger picture: picture, H×W×C of 8 or 16 bits, whose size is not the source's.
+    in 255ths, where it was kept; regions, int32 of that size, numbers of objects from 1, where touching ones were parted; space, of a
+    volume. Of a larger picture: picture, H×W×C of 8 or 16 bits, whose size is not the source's.
+    counts (int64 K, how many pixels are of each class) and enlarged (height and width of the picture) follow from these, and outlive them.
     """
 
     source: str
@@ -242,8 +265,11 @@ class Prediction:
     threshold: float = 0.0
     mask: np.ndarray | None = None
     soft: np.ndarray | None = None
+    regions: np.ndarray | None = None
     picture: np.ndarray | None = None
     space: Space | None = None
+    counts: np.ndarray | None = None
+    enlarged: tuple[int, int] | None = None
     label: str | None = field(init=False, default=None)
     confidence: float | None = field(init=False, default=None)
 
@@ -254,12 +280,17 @@ class Prediction:
             self._check_boxes()
         if self.mask is not None:
             self._check_mask(self.mask)
+            object.__setattr__(self, "counts", np.bincount(self.mask.ravel(), minlength=len(self.classes)).astype(np.int64))
+        if self.picture is not None:
+            object.__setattr__(self, "enlarged", self.picture.shape[:2])
 
     def _check_mask(self, mask: np.ndarray) -> None:
         if mask.dtype != np.uint8 or mask.shape != tuple(self.size):
             raise ValueError(f"{self.source}: a mask of {mask.shape}, {mask.dtype} does not fit a picture of {self.size}; it is uint8")
         if mask.max(initial=0) >= len(self.classes):
             raise ValueError(f"{self.source}: the mask says {mask.max()}, which is none of {len(self.classes)} classes")
+        if self.regions is not None and (self.regions.dtype != np.int32 or self.regions.shape != mask.shape):
+            raise ValueError(f"{self.source}: regions of {self.regions.shape}, {self.regions.dtype} do not fit {self.size}; they are int32")
         if self.soft is not None and (self.soft.dtype != np.uint8 or self.soft.shape != (len(self.classes), *self.size)):
             raise ValueError(f"{self.source}: probabilities of {self.soft.shape} do not fit {len(self.classes)} classes of {self.size}")
 
@@ -300,6 +331,22 @@ class Prediction:
         rows = zip(said.labels.tolist(), said.scores.tolist(), said.boxes.tolist(), strict=True)
         return [{"label": self.classes[label], "confidence": score, "box": box} for label, score, box in rows]
 
+    def counted(self) -> Prediction:
+        """Without what takes memory by the pixel; what can be said of it in numbers stays."""
+        return replace(self, mask=None, soft=None, regions=None, picture=None)
+
+    def areas(self) -> list[dict[str, Any]]:
+        """Of every pixel's answer, a class each: label, pixels, share of the picture; of a volume that lies in the world also ml."""
+        assert self.counts is not None
+        whole = max(1, int(self.counts.sum()))
+        found = [
+            {"label": name, "pixels": count, "share": count / whole} for name, count in zip(self.classes, self.counts.tolist(), strict=True)
+        ]
+        if self.space is None:
+            return found
+        voxel = float(np.prod(self.space.spacing)) / 1000
+        return [each | {"ml": each["pixels"] * voxel} for each in found]
+
     def to_json(self) -> dict[str, Any]:
         answer: dict[str, Any] = {"source": self.source, "size": list(self.size)}
         if self.probabilities is not None:
@@ -307,12 +354,24 @@ class Prediction:
             answer["probabilities"] = dict(zip(self.classes, self.probabilities.tolist(), strict=True))
         if self.boxes is not None:
             answer |= {"threshold": self.threshold, "objects": self.objects()}
+        if self.counts is not None:
+            answer |= {"areas": self.areas()} | ({"spacing": list(self.space.spacing)} if self.space else {})
+        if self.enlarged is not None:
+            answer |= {"enlarged": list(self.enlarged)}
         return answer
 
     def draw(self, image: np.ndarray) -> np.ndarray:
-        """The picture (H×W×C, any depth) with the answer drawn: uint8 RGB; a label under it, objects as boxes on it."""
+        """The picture (H×W×C, any depth) with the answer drawn: uint8 RGB; a label under it, objects as boxes on it; every pixel's class as
+        tint and outline over a legend, of a volume (D×H×W×C) on a sheet of its slices; a larger picture beside a plain enlargement."""
+        from . import draw_masks
         from .draw import boxes, caption, to_rgb8
 
+        if self.mask is not None and self.mask.ndim == 3:
+            return draw_masks.slices(image, self.mask, self.classes, self.space)
+        if self.mask is not None:
+            return draw_masks.with_legend(image, self.mask, self.classes, self.regions)
+        if self.picture is not None:
+            return draw_masks.before_after(image, self.picture)
         picture = to_rgb8(image)
         if self.boxes is not None:
             said = self.objects()
@@ -321,8 +380,22 @@ class Prediction:
             picture = boxes(picture, np.array([each["box"] for each in said]).reshape(-1, 4), numbers, titles)
         return picture if self.label is None else caption(picture, f"{self.label}  {self.confidence:.1%}")
 
+    def frame(self, image: np.ndarray) -> np.ndarray:
+        """As `draw`, for a video, whose frames have one size: classes of pixels without a legend; a larger picture alone."""
+        from .draw import to_rgb8
+        from .draw_masks import drawn
+
+        if self.picture is not None:
+            return to_rgb8(self.picture)
+        return self.draw(image) if self.mask is None else drawn(image, self.mask, self.regions)
+
     def save(self, path: Path, image: np.ndarray) -> None:
-        """Draw on the picture and write it to `path` (never over its source)."""
+        """Draw on the picture and write it to `path`, a .png (never over its source), and what this kind of answer has beside it, under
+        the same stem: `_mask.png`, whose pixels are numbers of classes; of a volume `.nii.gz` and `.gif`. A larger picture itself stands at
+        `path`, and what `draw` gives in `_before_after.png`."""
+        from .draw_masks import write_beside
         from .images import write
 
-        write(path, self.draw(image))
+        drawing = self.draw(image)
+        write(path, drawing if self.picture is None else self.picture)
+        write_beside(path, self, image, drawing)

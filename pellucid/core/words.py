@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Score = Mapping[str, Any]
 # Scores that are not called by their keys.
-NAMES = {"map": "mAP@.5:.95", "map50": "mAP@.5", "f1": "F1", "recall100": "recall of 100 boxes"}
+NAMES = {"map": "mAP@.5:.95", "map50": "mAP@.5", "f1": "F1", "recall100": "recall of 100 boxes", "psnr": "PSNR", "ssim": "SSIM"}
+# Scores that are no shares: the digits after their point, and their unit.
+NO_SHARES = {"psnr": (2, "dB"), "ssim": (4, "")}
 NARROW = "\u202f"
 
 
@@ -19,6 +21,20 @@ def named(score: str, title: bool = False) -> str:
 
 def percent(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{100 * value:.{digits}f}{NARROW}%"
+
+
+def said(score: str, value: float | None, share: Callable[[float], str] = percent) -> str:
+    """A value as `share` says it; that of a score which is no share as it is: `32.61 dB`."""
+    if value is None or score not in NO_SHARES:
+        return "–" if value is None else share(value)
+    digits, unit = NO_SHARES[score]
+    return f"{value:.{digits}f} {unit}".strip()
+
+
+def difference(score: str, value: float) -> str:
+    """`+1.25 points`; of a score that is no share `+0.31 dB`."""
+    digits, unit = NO_SHARES.get(score, (2, "points"))
+    return f"{value if score in NO_SHARES else 100 * value:+.{digits}f} {unit}".strip()
 
 
 def interval(score: Score) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -48,17 +49,23 @@ def _asked(room: Task, network: nn.Module, batch: Batch, recipe: Recipe, where: 
 
 
 def outputs(room: Task, network: nn.Module, batch: Batch, recipe: Recipe, where: torch.device) -> torch.Tensor:
-    """What the network says of each view, on the CPU."""
+    """What the network says of each view, on the CPU; of the many views of a large picture few at a time."""
+    few = _at_once(batch.images.shape[2:])
+    parts = [batch.part(start, start + few).to(where) for start in range(0, len(batch), few)]
     with torch.inference_mode(), autocast(recipe, where):
-        return room.outputs(network, laid_out(batch.to(where), recipe)).cpu()
+        return torch.cat([room.outputs(network, laid_out(part, recipe)).cpu() for part in parts])
 
 
 def _slices(indices: np.ndarray, views: Views) -> Iterator[np.ndarray]:
     """Small pictures many at a time, large ones, and those of many views, as many as have about a megapixel together."""
-    pixels = int(np.prod(views.images.shape[1:-1])) * int(views.counts.max(initial=1))
-    size = max(1, min(BATCH, BATCH * 64 * 64 // pixels))
+    size = max(1, _at_once(views.images.shape[1:-1]) // int(views.counts.max(initial=1)))
     for start in range(0, len(indices), size):
         yield indices[start : start + size]
+
+
+def _at_once(size: Sequence[int]) -> int:
+    """How many views of this size have about a megapixel together."""
+    return max(1, min(BATCH, BATCH * 64 * 64 // math.prod(size)))
 
 
 @dataclass(frozen=True)

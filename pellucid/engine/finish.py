@@ -105,9 +105,10 @@ def _cost_of_average(state: State, decay: float, times: int = 20) -> float:
 def _gained(ema: dict[str, Any]) -> str:
     if ema["gain"]["value"] is None:
         return f"what averaging the weights gained is undefined: no test picture can tell; it cost {ema['seconds']:.1f} s"
-    value, low, high = (None if ema["gain"][key] is None else 100 * ema["gain"][key] for key in ("value", "low", "high"))
-    reach = "no interval: too few pictures" if low is None else f"{low:+.2f} to {high:+.2f}"
-    said = f"{value:+.2f} points ({reach}) of test {words.named(ema['score'])}"
+    score, low = ema["score"], ema["gain"]["low"]
+    value, *ends = (words.difference(score, ema["gain"][key] or 0.0) for key in ("value", "low", "high"))
+    reach = "no interval: too few pictures" if low is None else " to ".join(end.split()[0] for end in ends)
+    said = f"{value} ({reach}) of test {words.named(score)}"
     return f"averaging the weights gained {said} and cost {ema['seconds']:.1f} s"
 
 

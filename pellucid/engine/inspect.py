@@ -31,9 +31,10 @@ def inspect(
 ) -> Anatomy:
     """Shapes, parameters, activations, multiplications, memory and receptive fields of each layer, without weights or memory.
 
-    network: a name of MODELS, a notation, a run folder, or "module:function" or "file.py:function" that returns an nn.Module, which
-    runs that code. input: "3x224x224" (channels × height × width); for a run its own. classes: answers of a named network; 10 where
-    nothing is said. data: what to hold it against, which also sets input and classes as training would. html: a page to write.
+    network: a name of MODELS, SEGMENTERS or ENLARGERS, a notation, a run folder, or "module:function" or "file.py:function" that returns
+    an nn.Module, which runs that code. input: "3x224x224" (channels × height × width); for a run its own. classes: answers of a named network; where
+    nothing is said 10, of one that answers about every pixel 2. data: what to hold it against, which also sets input and classes as
+    training would. html: a page to write.
     """
     if str(network) and Path(network).is_dir():
         if input is not None or classes is not None:
@@ -80,14 +81,20 @@ def _described(name: str, shape: tuple[int, ...] | None, classes: int | None) ->
     if inspect_code.is_code(name):
         make = inspect_code.function(name)
         return anatomy.describe(inspect_code.built(name, make), shape or (3, 224, 224)), make
+    if name in models.ENLARGERS and classes is not None:
+        raise UsageError(f"{name} answers with a larger picture, which has no classes; leave out --classes")
     own = models.native_size(name)
     # What was made for 32 pixels was made for grey digits.
     channels, *size = shape or ((1 if max(own) <= 32 else 3, *own) if own else (3, 224, 224))
+    maps = name in models.SEGMENTERS
     if classes is None:
-        classes = models.notation.classes_of(name) if models.notation.is_notation(name) else 10
+        classes = models.notation.classes_of(name) if models.notation.is_notation(name) else 2 if maps else 10
+    make_any = models.segmenter if maps else models.create
 
     def make_named() -> nn.Module:
-        return models.create(name, classes, channels, tuple(size))
+        if name in models.ENLARGERS:
+            return models.ENLARGERS[name](channels=channels)
+        return make_any(name, classes, channels, tuple(size))
 
     with anatomy.blank():
         network = make_named()
@@ -104,7 +111,7 @@ def gradcheck(network: str | Path, *, input: str | None = None, classes: int | N
             raise UsageError(f"{network}: a trained model has its own input and classes; leave out --input and --classes")
         room, trained, _ = checkpoint.load_model(Path(network))
         return check(trained, room.input, seed)
-    if input is None and models.native_size(str(network)) is None:
+    if input is None and (str(network) in models.SEGMENTERS or models.native_size(str(network)) is None):
         raise UsageError("a gradient check passes the network hundreds of times; say a small --input, as in 3x32x32")
     described, make = _described(str(network), parse_input(input) if input else None, classes)
     with torch.random.fork_rng(devices=[]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
@@ -15,24 +15,32 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..core.draw_masks import share, volume
 from ..core.errors import DataError, UsageError
 from ..core.files import write_text
 from ..core.images import PICTURE_SUFFIXES
 from ..core.types import Batch, Prediction, Sample
 from ..core.video import VIDEO_SUFFIXES, Film
+from ..core.words import by
 from . import machine, runs, test_time, video
 from .batches import Bad, channels_first, headers, refuse
 from .say import Say
 from .test_time import Member
 from .video import Moment
 
-# Views that a network is asked about at a time.
-BATCH = 32
+# Views that a network is asked about at a time, and their pixels: of each it may hold a hundred maps of numbers.
+BATCH, PIXELS = 32, 1 << 21
+# What a room says that a path holds: `Task.find`.
+Known = Callable[[Path], list[Sample] | None]
+# Bytes of masks and pictures that answers keep, all together.
+KEPT = 1 << 30
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """answers: one a picture, in the order given; bad: (file, reason) of those that could not be read; moments: of videos, one a frame."""
+    """answers: one a picture or volume, in the order given; bad: (file, reason) of those that could not be read; moments: of videos, one a
+    frame. Masks and enlarged pictures are kept up to KEPT bytes in all; later answers, and moments, keep only what can be said of them in
+    numbers, so that any number of pictures can be asked about."""
 
     answers: list[Prediction]
     bad: Bad
@@ -75,51 +83,63 @@ def predict(
     to write. out: a folder for annotated copies, PNG and MP4. Nothing is written over what is read. Raises UsageError, DataError,
     ModelError.
     """
-    files, say = find([pictures] if isinstance(pictures, str | Path) else pictures), Say(quiet)
-    if not files:
-        raise UsageError("no pictures: name files, folders or patterns")
-    targets = _targets(files, Path(out)) if out is not None else {}
-    if csv is not None and Path(csv).resolve() in {file.resolve() for file in files}:
-        raise UsageError(f"{csv}: the table would overwrite what is read; give it another name")
-    where = machine.device(device)
+    say, where = Say(quiet), machine.device(device)
     asked = _members([model, *with_models], crops, threshold, where)
-    # All headers first: what can be seen to be bad is told at once, before anything is computed or written.
-    stills = [file for file in files if file.suffix.lower() not in VIDEO_SUFFIXES]
-    heads, bad = headers([Sample(file, None, str(file)) for file in stills], say)
-    films, unseen = video.headers([file for file in files if file.suffix.lower() in VIDEO_SUFFIXES])
-    bad += unseen
-    refuse(bad, len(files), skip_bad)
-    found = Predictions([], bad)
-    readable = [file for file, head in zip(stills, heads, strict=True) if head is not None]
-    of_pictures = say.track(_asked(asked, where, readable), "predicting", len(readable))
-    of_videos = _of_videos(films, partial(_answers_about, asked, where), targets, say)
-    for file, outcome in chain(of_pictures, of_videos):
-        if isinstance(outcome, DataError):
-            bad.append((str(file), str(outcome)))
-            refuse(bad, len(files), skip_bad)
-        elif isinstance(outcome, list):
-            found.moments.extend(outcome)
-        else:
-            found.answers.append(outcome[0])
-            if file in targets:
-                outcome[0].save(targets[file], outcome[1])
+    room = asked[0].room
+    found = find([pictures] if isinstance(pictures, str | Path) else pictures, room.find)
+    if not found:
+        raise UsageError("no pictures: name files, folders or patterns")
+    targets = _targets(found, Path(out), room.writes) if out is not None else {}
     if csv is not None:
-        write_text(Path(csv), runs.table(found.rows()))
-    return found
+        _refuse_table(Path(csv), found)
+    # All headers first: what can be seen to be bad is told at once, before anything is computed or written.
+    stills, films, bad = _readable(found, say)
+    refuse(bad, len(found), skip_bad)
+    answers = Predictions([], bad)
+    of_pictures = say.track(_asked(asked, where, stills), "predicting", len(stills))
+    of_videos = _of_videos(films, partial(_answers_about, asked, where), targets, say)
+    kept = 0
+    for source, outcome in chain(of_pictures, of_videos):
+        if isinstance(outcome, DataError):
+            bad.append((source, str(outcome)))
+            refuse(bad, len(found), skip_bad)
+        elif isinstance(outcome, list):
+            answers.moments.extend(outcome)
+        else:
+            answer, pixels = outcome
+            if source in targets:
+                answer.save(targets[source], pixels)
+            kept += sum(each.nbytes for each in (answer.mask, answer.regions, answer.picture) if each is not None)
+            answers.answers.append(replace(answer, soft=None) if kept <= KEPT else answer.counted())
+    if csv is not None:
+        write_text(Path(csv), runs.table(answers.rows()))
+    return answers
 
 
-def _of_videos(films: Mapping[Path, Film], ask: video.Ask, targets: Mapping[Path, Path], say: Say) -> Iterator[tuple[Path, Any]]:
-    """(file, its moments or the error), in order."""
+def _readable(found: Sequence[Sample], say: Say) -> tuple[list[Sample], dict[Path, Film], Bad]:
+    """Pictures and videos whose heads can be read, and (source, reason) of the others."""
+    stills = [sample for sample in found if not _is_video(sample)]
+    heads, bad = headers(stills, say)
+    films, unseen = video.headers([Path(sample.source) for sample in found if _is_video(sample)])
+    return [sample for sample, head in zip(stills, heads, strict=True) if head is not None], films, bad + unseen
+
+
+def _is_video(sample: Sample) -> bool:
+    return isinstance(sample.image, Path) and sample.image.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _of_videos(films: Mapping[Path, Film], ask: video.Ask, targets: Mapping[str, Path], say: Say) -> Iterator[tuple[str, Any]]:
+    """(source, its moments or the error), in order."""
     for file, film in films.items():
         try:
-            yield file, video.answered(file, film, ask, targets.get(file), say)
+            yield str(file), video.answered(file, film, ask, targets.get(str(file)), say)
         except DataError as error:
-            yield file, error
+            yield str(file), error
 
 
 def rows(answer: Prediction) -> list[dict[str, Any]]:
-    """What a table says of one picture: one row of its label and probabilities; or a row an object, its box in pixels, and one row with
-    an empty label where nothing is said to be there."""
+    """What a table says of one picture: one row of its label and probabilities, of each class's share (of a volume also its ml) or of its
+    new size; or a row an object, its box in pixels, and one row with an empty label where nothing is said to be there."""
     if answer.boxes is not None:
         sides = ("x1", "y1", "x2", "y2")
         said = [
@@ -128,6 +148,13 @@ def rows(answer: Prediction) -> list[dict[str, Any]]:
             for each in answer.objects()
         ]
         return said or [{"source": answer.source} | dict.fromkeys(("label", "confidence", *sides), "")]
+    if answer.counts is not None:
+        areas = answer.areas()
+        shares = {f"share_{each['label']}": f"{each['share']:.6f}" for each in areas}
+        return [{"source": answer.source} | shares | {f"ml_{each['label']}": f"{each['ml']:.4f}" for each in areas if "ml" in each}]
+    if answer.enlarged is not None:
+        sides = ("height", "width", "new_height", "new_width")
+        return [{"source": answer.source} | dict(zip(sides, (*answer.size, *answer.enlarged), strict=True))]
     row = {"source": answer.source, "answer": answer.label, "confidence": f"{answer.confidence:.6f}"}
     if answer.probabilities is not None:
         row |= {f"p_{name}": f"{p:.6f}" for name, p in zip(answer.classes, answer.probabilities, strict=True)}
@@ -135,7 +162,11 @@ def rows(answer: Prediction) -> list[dict[str, Any]]:
 
 
 def line(answer: Prediction) -> str:
-    """What is said of one picture, in one line: `photo.jpg: 3 objects: RBC 2, WBC 1`."""
+    """What is said of one picture, in one line: `photo.jpg: 3 objects: RBC 2, WBC 1`, `wall.png: crack 1.2%, background 98.8%`."""
+    if answer.counts is not None:
+        return f"{answer.source}: {_areas(answer)}"
+    if answer.enlarged is not None:
+        return f"{answer.source}: {by(answer.size[::-1])} → {by(answer.enlarged[::-1])}"
     if answer.boxes is None:
         return f"{answer.source}: {answer.label} {answer.confidence:.1%}"
     found = Counter(each["label"] for each in answer.objects())
@@ -143,6 +174,15 @@ def line(answer: Prediction) -> str:
         return f"{answer.source}: nothing found (threshold {answer.threshold:.2f})"
     number = f"{found.total()} object{'s' if found.total() > 1 else ''}"
     return f"{answer.source}: {number}: {', '.join(f'{name} {count}' for name, count in found.most_common())}"
+
+
+def _areas(answer: Prediction) -> str:
+    """The classes that are there, largest first and background last; of a volume only the others, in millilitres."""
+    background, *others = answer.areas()
+    there = sorted((each for each in others if each["pixels"]), key=lambda each: -each["pixels"])
+    if answer.space is not None:
+        return ", ".join(f"{each['label']} {volume(each['ml'])}" for each in there) or f"nothing but {background['label']}"
+    return ", ".join(f"{each['label']} {share(each['share'])}" for each in [*there, background] if each["pixels"])
 
 
 def _members(models: Sequence[str | Path], crops: str, threshold: float | None, where: torch.device) -> list[Member]:
@@ -159,23 +199,41 @@ def _members(models: Sequence[str | Path], crops: str, threshold: float | None, 
     return asked
 
 
-def find(wanted: Iterable[str | Path]) -> list[Path]:
-    """The pictures and videos that names, folders and patterns stand for, each once. Raises DataError for one that stands for none."""
-    files: dict[Path, None] = {}
+def find(wanted: Iterable[str | Path], known: Known) -> list[Sample]:
+    """The pictures and videos that names, folders and patterns stand for, each once, and what else the room has `known` in them.
+
+    A sample's `source` is the path of its file or folder. Raises DataError for a name that stands for nothing.
+    """
+    found: dict[str, Sample] = {}
     for name in wanted:
-        if os.path.isdir(name):
-            inside = _inside(Path(name))
-            if not inside:
-                raise DataError(f"{name}: no pictures or videos in this folder")
-            files |= dict.fromkeys(inside)
-        elif os.path.isfile(name):
-            files[Path(name)] = None
-        else:
-            matches = [] if "\0" in str(name) else [Path(m) for m in sorted(glob.glob(str(name), recursive=True)) if os.path.isfile(m)]
-            if not matches:
-                raise DataError(f"{name}: there is no such picture, folder or pattern with matches")
-            files |= dict.fromkeys(matches)
-    return list(files)
+        there = [Path(name)] if os.path.exists(name) else _matches(str(name), known)
+        if not there:
+            raise DataError(f"{name}: there is no such picture, folder or pattern with matches")
+        for path in there:
+            found |= {sample.source: sample for sample in _held(path, known)}
+    return list(found.values())
+
+
+def _matches(pattern: str, known: Known) -> list[Path]:
+    """Files, and folders for rooms that know such, as those of patients."""
+    matches = [] if "\0" in pattern else [Path(match) for match in sorted(glob.glob(pattern, recursive=True))]
+    return [path for path in matches if path.is_file() or known(path) is not None]
+
+
+def _held(path: Path, known: Known) -> list[Sample]:
+    """What a file or folder that is there holds. Raises DataError for a folder without anything."""
+    special = known(path)
+    if special is not None:
+        return [replace(sample, source=str(_place(path, sample.source))) for sample in special]
+    files = [path] if path.is_file() else _inside(path)
+    if not files:
+        raise DataError(f"{path}: no pictures or videos in this folder")
+    return [Sample(file, None, str(file)) for file in files]
+
+
+def _place(path: Path, source: str) -> Path:
+    """A source as the room says it, relative to `path` or its bare name, as a path."""
+    return path if source == path.resolve().name and not (path / source).exists() else path / source
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -188,34 +246,49 @@ def _inside(folder: Path) -> list[Path]:
     return sorted(path for path in found if path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and not path.name.startswith("."))
 
 
-def _targets(files: Sequence[Path], out: Path) -> dict[Path, Path]:
-    """Where each annotated copy goes: PNG or MP4 by stem, below `out` as the pictures lie below their common folder."""
+def _targets(found: Sequence[Sample], out: Path, endings: Sequence[str]) -> dict[str, Path]:
+    """Where each annotated copy goes, by source: PNG or MP4 by stem, below `out` as the pictures lie below their common folder.
+
+    endings: of all files that are written for a picture. Raises UsageError where one of them would overwrite what lies beside a picture.
+    """
     # Not Path.absolute, which keeps "..": a copy would leave `out` by it.
-    whole = {file: Path(os.path.abspath(file)) for file in files}
+    whole = {sample.source: Path(os.path.abspath(sample.source)) for sample in found}
     common = os.path.commonpath([path.parent for path in whole.values()])
-    targets = {file: out / path.relative_to(common).with_suffix(_kind_of_copy(file)) for file, path in whole.items()}
-    if len(set(targets.values())) < len(files):
-        targets = {file: target.with_name(f"{file.name}{_kind_of_copy(file)}") for file, target in targets.items()}
-    # What lies beside a picture that is read may be the user's own, asked about or not.
-    folders = {file.resolve().parent for file in files}
-    for target in targets.values():
+    videos = {sample.source for sample in found if _is_video(sample)}
+    kinds = {source: (".mp4",) if source in videos else tuple(endings) for source in whole}
+    stems = {source: out / path.relative_to(common).with_name(_stem(path)) for source, path in whole.items()}
+    written = [stem.with_name(stem.name + ending) for source, stem in stems.items() for ending in kinds[source]]
+    if len(set(written)) < len(written):
+        stems = {source: stem.with_name(whole[source].name) for source, stem in stems.items()}
+        written = [stem.with_name(stem.name + ending) for source, stem in stems.items() for ending in kinds[source]]
+    # What lies beside a picture that is read, or in a folder that is one, may be the user's own, asked about or not.
+    folders = {folder for path in whole.values() for folder in (path.resolve(), path.resolve().parent)}
+    for target in written:
         if target.exists() and target.resolve().parent in folders:
             raise UsageError(f"{out}: an annotated copy would overwrite {target}; give another folder")
-    return targets
+    return {source: stem.with_name(stem.name + kinds[source][0]) for source, stem in stems.items()}
 
 
-def _kind_of_copy(file: Path) -> str:
-    return ".mp4" if file.suffix.lower() in VIDEO_SUFFIXES else ".png"
+def _stem(path: Path) -> str:
+    """The name without its ending; that of `scan.nii.gz` has two parts; a folder's name is whole."""
+    return path.name if path.is_dir() else Path(path.name.removesuffix(".gz")).stem
 
 
-def _asked(members: Sequence[Member], where: torch.device, files: Sequence[Path]) -> Iterator[tuple[Path, Any]]:
-    """(file, (prediction, pixels) or the error), in order. As many pictures at a time as make up a batch of views: large ones have many."""
-    read: list[tuple[Path, Any]] = []
+def _refuse_table(table: Path, found: Sequence[Sample]) -> None:
+    """Raises UsageError for a table in the place of what is read."""
+    read, place = {Path(sample.source).resolve() for sample in found}, table.resolve()
+    if place in read or (place.exists() and place.parent in read):
+        raise UsageError(f"{table}: the table would overwrite what is read; give it another name")
+
+
+def _asked(members: Sequence[Member], where: torch.device, samples: Sequence[Sample]) -> Iterator[tuple[str, Any]]:
+    """(source, (prediction, pixels) or the error), in order. As many pictures at a time as make up a batch: large ones have many views."""
+    read: list[tuple[str, Any]] = []
     waiting = 0
-    for number, file in enumerate(files, 1):
-        read.append((file, _viewed(members, Sample(file, None, str(file)))))
+    for number, sample in enumerate(samples, 1):
+        read.append((sample.source, _viewed(members, sample)))
         waiting += 0 if isinstance(read[-1][1], DataError) else len(read[-1][1][1][0])
-        if waiting < BATCH and number < len(files):
+        if waiting < BATCH and number < len(samples):
             continue
         good = [outcome for _, outcome in read if not isinstance(outcome, DataError)]
         said = iter(_answers(members, where, good) if good else [])
@@ -246,6 +319,7 @@ def _answers_of(member: Member, where: torch.device, good: Sequence[tuple[Sample
     flat = [(sample.source, view, placement) for sample, views in good for view, placement in views]
     images = channels_first(np.stack([view for _, view, _ in flat]))
     batch = Batch(images, None, tuple(placement for _, _, placement in flat), tuple(source for source, _, _ in flat))
+    few_at_a_time = max(1, min(BATCH, PIXELS // int(np.prod(images.shape[2:]))))
     with torch.inference_mode():
-        parts = [member.room.outputs(member.network, replace(batch, images=few).to(where)) for few in images.split(BATCH)]
+        parts = [member.room.outputs(member.network, replace(batch, images=few).to(where)).cpu() for few in images.split(few_at_a_time)]
     return member.room.decode(torch.cat(parts), batch)

@@ -146,8 +146,9 @@ def _course(name: str, epochs: list[float], lines: dict[str, list[float]], best:
     elif name == "total":
         sentence = course.of_total(epochs, lines["training"])
     else:
-        sentence = course.of_score(words.named(name), epochs, lines["training"], lines["validation"], best)
+        sentence = course.of_score(name, epochs, lines["training"], lines["validation"], best)
     shown = {part: values for part, values in lines.items() if any(map(math.isfinite, values))}
     mark = (float(best), f"best, epoch {best}") if best else None
-    svg = plots.curves(shown, title, epochs, percent=name not in LOSSES, mark=mark)
+    share = name not in LOSSES and name not in words.NO_SHARES
+    svg = plots.curves(shown, title, epochs, percent=share, mark=mark, grounded=name in LOSSES)
     return Figure(name, svg, sentence)

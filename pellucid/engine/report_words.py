@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..core import words
 from ..core.words import percent
 
 
@@ -34,12 +35,12 @@ def of_loss(epochs: Sequence[float], training: Sequence[float], validation: Sequ
 
 
 def of_score(name: str, epochs: Sequence[float], training: Sequence[float], validation: Sequence[float], best: int | None) -> str:
-    """name: of the score in the middle of a sentence. A score that training does not have is NaN throughout."""
+    """name: of the score. A score that training does not have is NaN throughout."""
     seen = _finite(epochs, validation)
     said = ""
     if seen:
         at, value = next(((e, v) for e, v in seen if e == best), max(seen, key=lambda pair: pair[1]))
-        said = f"Validation {name} was {percent(value)} at epoch {at:g}, whose weights are kept. "
+        said = f"Validation {words.named(name)} was {words.said(name, value, percent)} at epoch {at:g}, whose weights are kept. "
     fitted = _finite(epochs, training)
     if not fitted:
         return said.strip()
@@ -47,7 +48,7 @@ def of_score(name: str, epochs: Sequence[float], training: Sequence[float], vali
         gap = fitted[-1][1] - seen[-1][1]
         side = "about level with" if abs(gap) < 0.01 else f"{100 * abs(gap):.1f} points {'above' if gap > 0 else 'below'}"
         said += f"At the end training is {side} validation. "
-    return said + f"Training {name} is measured on augmented batches while the weights still change, so the two are not quite alike."
+    return said + f"Training {words.named(name)} is measured on augmented batches while the weights still change, so the two are not quite alike."
 
 
 def of_total(epochs: Sequence[float], training: Sequence[float]) -> str:

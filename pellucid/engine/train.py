@@ -261,7 +261,7 @@ def _line(state: State, recipe: Recipe) -> str:
     left = state.seconds / len(state.history) * (recipe.epochs - len(state.history))
     said = {key.removeprefix("validation_"): value for key, value in row.items() if key.startswith("validation_")}
     shown = [f"validation loss {said.pop('loss'):.4f}"] if "loss" in said else []
-    shown += [f"{words.named(key)} {value:.2%}" for key, value in said.items() if key != "score"]
+    shown += [f"{words.named(key)} {words.said(key, value, '{:.2%}'.format)}" for key, value in said.items() if key != "score"]
     best = " *" if state.best_epoch == row["epoch"] else ""
     return (
         f"epoch {int(row['epoch']):>3}/{recipe.epochs}  loss {row.get('train_loss', row['train_total']):.4f}  "

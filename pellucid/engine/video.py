@@ -14,6 +14,7 @@ from ..core import video
 from ..core.errors import DataError
 from ..core.types import Prediction, Sample
 from ..core.video import Film, Frame
+from ..core.words import by
 from .batches import Bad, ahead
 from .say import Say, clock
 
@@ -26,7 +27,7 @@ Ask = Callable[[Sequence[Sample]], list[Prediction]]
 @dataclass(frozen=True)
 class Moment:
     """What is said of one frame. source: the video; frame: its number, from 0; seconds: since the first frame; answer: of objects only
-    those that are said to be there."""
+    those that are said to be there, of every pixel only how many there are of each class."""
 
     source: str
     frame: int
@@ -63,10 +64,10 @@ def answered(file: Path, film: Film, ask: Ask, target: Path | None, say: Say) ->
     moments: list[Moment] = []
     with nullcontext() if target is None else video.writing(target, film.rate) as add:
         for frame, answer in say.track(_asked(file, ask), file.name, film.frames):
-            # Objects below the threshold are millions in a long video.
-            moments.append(Moment(str(file), frame.number, frame.seconds, answer.said()))
+            # Objects below the threshold are millions in a long video, and the pixels of its masks billions.
+            moments.append(Moment(str(file), frame.number, frame.seconds, answer.said().counted()))
             if add is not None:
-                add(answer.draw(frame.pixels), frame.seconds)
+                add(answer.frame(frame.pixels), frame.seconds)
     # Containers round what they promise; a tenth missing is no rounding.
     if len(moments) < 0.9 * film.frames:
         say.line(f"{file}: ends after {len(moments)} of the {film.frames} frames that it promises; it may be cut off")
@@ -75,13 +76,20 @@ def answered(file: Path, film: Film, ask: Ask, target: Path | None, say: Say) ->
 
 def line(moments: Sequence[Moment]) -> str:
     """One video in one line: in how many of its frames each label was seen."""
-    seen: Counter[str] = Counter()
-    for moment in moments:
-        answer = moment.answer
-        seen.update([str(answer.label)] if answer.boxes is None else {each["label"] for each in answer.objects()})
+    seen = Counter(label for moment in moments for label in labels(moment.answer))
     of = f"{moments[0].source}: {len(moments)} frames ({clock(moments[-1].seconds)}): "
-    nothing = f"nothing found (threshold {moments[0].answer.threshold:.2f})"
+    threshold = moments[0].answer.threshold
+    nothing = "nothing found" + (f" (threshold {threshold:.2f})" if moments[0].answer.boxes is not None else "")
     return of + (", ".join(f"{label} in {count}" for label, count in seen.most_common()) or nothing)
+
+
+def labels(answer: Prediction) -> list[str]:
+    """What is said to be in one frame; where every pixel has a class, those that are not the background."""
+    if answer.boxes is not None:
+        return list(dict.fromkeys(each["label"] for each in answer.objects()))
+    if answer.counts is not None:
+        return [each["label"] for each in answer.areas()[1:] if each["pixels"]]
+    return [str(answer.label)] if answer.enlarged is None else [by(answer.enlarged[::-1])]
 
 
 def _asked(file: Path, ask: Ask) -> Iterator[tuple[Frame, Prediction]]:

@@ -2,9 +2,13 @@
 
 from .classification import Classification
 from .detection import Detection
+from .segmentation import Segmentation
+from .superresolution import SuperResolution
 from .task import Task
 
 TASKS: dict[str, type[Task]] = {
     "detection": Detection,
+    "segmentation": Segmentation,
+    "superresolution": SuperResolution,
     "classification": Classification,
 }

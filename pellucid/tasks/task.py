@@ -81,6 +81,8 @@ class Task(ABC):
     has_baselines: bool = False
     # SVG by name of what was `measured`, written to `plots/` when training begins
     plots: Mapping[str, str] = MappingProxyType({})
+    # endings of the files that its predictions write when they are saved, under one stem: see `core.draw_masks`
+    writes: tuple[str, ...] = (".png",)
     # channels, height, width of one view
     input: tuple[int, int, int]
 
@@ -135,6 +137,12 @@ class Task(ABC):
     @abstractmethod
     def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
         """The fitted views of one sample, all of one size: H×W×C of the stored depth, or D×H×W×C of a volume."""
+
+    @abstractmethod
+    def find(self, path: Path) -> list[Sample] | None:
+        """What a file or folder holds that is named for an answer, where that is not plain pictures: samples whose `image` is a `Source`
+        and whose `source` is relative to `path`, or its name where `path` as a whole is the sample. None leaves it to the engine, and so
+        to pictures and videos. Raises DataError."""
 
     @abstractmethod
     def with_crops(self, kind: str) -> Task:

@@ -37,7 +37,7 @@ def test_a_recipe_survives_its_file(tmp_path: Path) -> None:
         ({"freeze": "two"}, "not a number of stages"),
         ({"fold": "6/5"}, "write 2/5"),
         ({"fold": "0/5"}, "write 2/5"),
-        ({"loss": "l1"}, "unknown"),
+        ({"loss": "l7"}, "unknown"),
         ({"warmup": 3.0, "epochs": 3}, "leave nothing to train"),
         ({"size": "big"}, "write 64 or 48x96"),
         ({"size": "0x3"}, "out of range"),

@@ -23,7 +23,7 @@ from pellucid.core.evidence import classification, mcnemar
 from pellucid.core.types import Prediction, Sample
 from pellucid.engine import test_time
 from pellucid.engine.batches import load
-from pellucid.engine.evaluate import SCORING, outputs, predictions
+from pellucid.engine.evaluate import SCORING, predictions
 from pellucid.engine.say import Say
 from pellucid.tasks.classification import Classification
 
@@ -78,7 +78,7 @@ def network() -> torch.nn.Module:
 
 def said(asked: Classification, pictures: np.ndarray, net: torch.nn.Module) -> np.ndarray:
     views, _, _ = load([Sample(picture, 0, f"{i}") for i, picture in enumerate(pictures)], asked, Path(), QUIET)
-    return probabilities(predictions(asked, outputs(asked, net, views, SCORING, torch.device("cpu")), views))
+    return probabilities(predictions(asked, net, views, SCORING, torch.device("cpu")))
 
 
 def probabilities(answers: list[Prediction]) -> np.ndarray:
@@ -237,7 +237,7 @@ def test_predict_averages_as_evaluate_does(runs: dict[str, Path], tmp_path: Path
     for member, each in zip(test_time.members([runs["first"], runs["second"]]), alone, strict=True):
         asked = replace(member, room=member.room.with_crops(crops))
         views, _, _ = load([Sample(path, 0, "seven")], asked.room, tmp_path, QUIET)
-        again = predictions(asked.room, outputs(asked.room, asked.network, views, SCORING, torch.device("cpu")), views)
+        again = predictions(asked.room, asked.network, views, SCORING, torch.device("cpu"))
         np.testing.assert_allclose(probabilities(again), probabilities(each), atol=1e-5)
 
 

@@ -31,6 +31,7 @@ AXES = {
     "grid_random": ["the setting that matters", "the setting that hardly matters"],
     "minima_saddle": ["parameter θ₁", "parameter θ₂", "local minimum", "saddle", "minimum"],
     "optimisation_generalisation": ["step", "loss", "training", "validation"],
+    "upsampling": ["nearest", "bilinear", "transposed", "sub-pixel"],
 }
 
 
@@ -76,7 +77,7 @@ def test_an_unknown_figure_writes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_docs_show_every_figure() -> None:
-    page = (DOCS / "learning.md").read_text(encoding="utf-8")
+    page = "\n".join(each.read_text(encoding="utf-8") for each in sorted(DOCS.glob("*.md")))
     shown = re.findall(r"!\[([^]]+)\]\(figures/([a-z_]+\.svg)\)", page)
     files = {path.name: path for path in (DOCS / "figures").glob("*.svg")}
     assert {file for _, file in shown} == set(files) and {Path(file).stem for file in files} >= set(FIGURES)

@@ -190,7 +190,7 @@ def test_an_aim_that_is_out_of_reach_is_said() -> None:
     truths = np.empty(1, object)
     truths[0] = Objects(np.array([[0.0, 0, 10, 10]]), np.array([0]), np.array([False]))
     wrong = Prediction("a", (80, 80), ("x", "y"), None, np.array([[40.0, 40, 60, 60]]), np.array([0.9]), np.array([0]))
-    finished = room(aim="precision 0.9").finish(torch.zeros(1, 1, 6), truths, [wrong])
+    finished = room(aim="precision 0.9").finish(truths, [wrong])
     assert "no threshold reaches a precision of 0.9" in finished.note
     assert Detection.from_json(finished.to_json()).metric().note == finished.note
 

@@ -17,6 +17,7 @@ from pellucid.core.rng import Draws, generator
 from pellucid.core.types import Batch, Placement, Prediction, Sample
 from pellucid.engine import evaluate, prepare
 from pellucid.engine import recipe as recipes
+from pellucid.engine.batches import Views
 from pellucid.engine.prepare import Prepared
 from pellucid.engine.say import Say
 from pellucid.tasks import TASKS
@@ -89,8 +90,20 @@ def network(room: Task) -> torch.nn.Module:
 
 def all_answers(prepared: Prepared, network: torch.nn.Module, room: Task | None = None) -> list[Prediction]:
     room = room or prepared.room
-    outputs = evaluate.outputs(room, network, prepared.views, evaluate.SCORING, torch.device("cpu"))
-    return evaluate.predictions(room, outputs, prepared.views)
+    return evaluate.predictions(room, network, prepared.views, evaluate.SCORING, torch.device("cpu"))
+
+
+def said(room: Task, network: torch.nn.Module, views: Views) -> list[Prediction]:
+    return evaluate.predictions(room, network, views, evaluate.SCORING, torch.device("cpu"))
+
+
+class Times(torch.nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factor
 
 
 def comparable(value: Any) -> Any:
@@ -175,14 +188,15 @@ def test_what_lies_at_a_point_lies_where_the_placement_says(prepared: Prepared) 
             assert bright.mean(0)[::-1] == pytest.approx(placement.forward(np.array([[x, y]]))[0], abs=0.75)
 
 
-def test_an_epoch_sees_every_sample_once(prepared: Prepared) -> None:
-    samples = prepared.part("train").samples
+def test_an_epoch_sees_every_view_as_often(prepared: Prepared) -> None:
+    views = prepared.part("train")
     for epoch in range(3):
-        batches = prepared.room.order(samples, epoch, generator(0, epoch))
-        assert sorted(np.concatenate(batches).tolist()) == list(range(len(samples)))
-    again = prepared.room.order(samples, 2, generator(0, 2))
+        batches = prepared.room.order(views.samples, views.counts, epoch, generator(0, epoch))
+        shown = np.bincount(np.concatenate(batches), minlength=int(views.counts.sum()))
+        assert len(shown) == views.counts.sum() and shown.min() == shown.max() >= 1
+    again = prepared.room.order(views.samples, views.counts, 2, generator(0, 2))
     assert all(np.array_equal(one, two) for one, two in zip(batches, again, strict=True))
-    other = prepared.room.order(samples, 1, generator(0, 1))
+    other = prepared.room.order(views.samples, views.counts, 1, generator(0, 1))
     assert not all(np.array_equal(one, two) for one, two in zip(batches, other, strict=True))
 
 
@@ -315,14 +329,14 @@ def test_finishing_changes_no_answer_for_the_worse(prepared: Prepared, network: 
     """What is fitted on validation does not harm the score there, and comes back as a new room."""
     room, views = prepared.room, prepared.part("validation")
     before = comparable(room.to_json())
-    outputs = evaluate.outputs(room, network, views, evaluate.SCORING, torch.device("cpu"))
-    outputs = outputs * 7 if room.name == "classification" else outputs  # logits that are far too sure
-    finished = room.finish(outputs, views.truths, evaluate.predictions(room, outputs, views))
+    if room.name == "classification":  # logits that are far too sure
+        network = torch.nn.Sequential(network, Times(7.0))
+    finished = room.finish(views.truths, said(room, network, views))
     assert comparable(room.to_json()) == before
     scores = []
     for each in (room, finished):
         metric = each.metric()
-        metric.add(evaluate.predictions(each, outputs, views), [sample.truth for sample in views.samples])
+        metric.add(said(each, network, views), [sample.truth for sample in views.samples])
         scores.append(metric.quick()["score"])
     assert scores[1] >= scores[0] - 1e-9
 

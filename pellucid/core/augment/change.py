@@ -43,11 +43,13 @@ class Change:
         return _sampled(images.float(), self._grid(images.device), fill, "bilinear")
 
     def masks(self, masks: torch.Tensor, ignore: int = 255) -> torch.Tensor:
-        """Integer B×H×W: the nearest pixel's; `ignore` where the new picture shows what was not in the old one."""
+        """Integer B×H×W or B×M×H×W: the nearest pixel's; `ignore` where the new picture shows what was not in the old one."""
+        if masks.ndim == 3:
+            return self.masks(masks[:, None], ignore)[:, 0]
         fill = torch.tensor([float(ignore)])
         if self.moves is not None:
-            return _indexed(masks[:, None], self.moves, fill)[:, 0]
-        return _sampled(masks[:, None].float(), self._grid(masks.device), fill, "nearest")[:, 0].to(masks.dtype)
+            return _indexed(masks, self.moves, fill.expand(masks.shape[1]))
+        return _sampled(masks.float(), self._grid(masks.device), fill, "nearest").to(masks.dtype)
 
     def forward(self, row: int, points: np.ndarray) -> np.ndarray:
         """N×2 (x, y) of the old picture in this row, to N×2 of the new one, to 1e-3 pixels.

@@ -2,6 +2,8 @@
 
 Classification: `<class>/…`, `train|val|test/<class>/…`, CSV `image,label[,group][,split]`, IDX, NPZ, the built-in `digits`.
 Detection: COCO, Pascal VOC, YOLO.
+Segmentation: pictures with masks, volumes with labels.
+Super-resolution: sharp pictures, with or without small ones.
 """
 
 from __future__ import annotations
@@ -12,13 +14,15 @@ from pathlib import Path
 
 from ..errors import DataError, did_you_mean
 from ..images import PICTURE_SUFFIXES
-from . import arrays, coco, folders, idx, tables, voc, yolo
+from . import arrays, coco, folders, idx, masks, sharp, tables, voc, volumes, yolo
 from .reading import Reading
 
-__all__ = ["OBJECTS", "Reading", "read", "read_objects", "recognise_objects"]
+__all__ = ["MASKS", "OBJECTS", "Reading", "read", "read_masks", "read_objects", "read_sharp"]
+__all__ += ["recognise_masks", "recognise_objects", "recognise_sharp"]
 
 # The most explicit description first: a set that comes in several formats is read in one of them.
 OBJECTS = {"coco": coco, "voc": voc, "yolo": yolo}
+MASKS = {"volumes": volumes, "masks": masks}
 
 _PICKLES = (".pkl", ".pickle", ".pt", ".pth", ".ckpt", ".joblib", ".dill")
 _ARCHIVES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", ".7z", ".rar")
@@ -68,6 +72,60 @@ def recognise_objects(source: str | Path) -> str | None:
     path = Path(source)
     with _readable(path):
         return _recognise_objects(path)
+
+
+def read_masks(source: str | Path) -> Reading:
+    """A data set of pictures or volumes with masks: truths are `Mask`s of their picture's size; pictures are not decoded, masks are.
+
+    source: a folder, or a .yaml whose train and val name images and masks. Pictures of a folder of kinds that have their mask beside them
+    (x.jpg, x.png) are read, although `recognise_masks` leaves them to classification.
+    Raises DataError that names the files, says what is wrong and what to do.
+    """
+    path = Path(source)
+    with _readable(path):
+        if source == "digits" and not path.exists():
+            raise DataError("digits: the built-in pictures have no masks; name a folder with images/ and masks/, or with volumes")
+        if not path.exists():
+            raise DataError(f"{path}: does not exist; {_near(path)}")
+        kind = _recognise_masks(path)
+        if kind is None and path.is_dir() and not masks.has_pairs(path):
+            inside = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _recognise_masks(folder)]
+            if inside:
+                raise DataError(f"{path}: is no set with masks itself; did you mean {inside[0]}?")
+        if kind is None and path.is_file():
+            raise DataError(f"{path}: is no set with masks; name its folder, or a .yaml whose train names images and masks")
+        return MASKS[kind or "masks"].read(path)
+
+
+def recognise_masks(source: str | Path) -> str | None:
+    """`volumes` or `masks` by a look at names; None for what says nothing of masks, or is not there."""
+    path = Path(source)
+    with _readable(path):
+        return _recognise_masks(path)
+
+
+def read_sharp(source: str | Path) -> Reading:
+    """Pictures without any answer, to learn enlarging from: truths are `Sharp`; pictures are not decoded.
+
+    source: a folder of pictures, sub-folders and all, or one with HR and LR in its names. Raises DataError that names the file.
+    """
+    path = Path(source)
+    with _readable(path):
+        if not path.is_dir():
+            advice = "name the folder that holds it" if path.exists() else _near(path)
+            raise DataError(f"{path}: {'is' if path.exists() else 'there is'} no folder of pictures; {advice}")
+        return sharp.read(path)
+
+
+def recognise_sharp(source: str | Path) -> bool:
+    """Whether names say HR, or HR and LR; a plain folder of pictures is read when super-resolution is asked for by name."""
+    path = Path(source)
+    with _readable(path):
+        return path.is_dir() and sharp.recognise(path)
+
+
+def _recognise_masks(path: Path) -> str | None:
+    return next((kind for kind, format in MASKS.items() if path.exists() and format.recognise(path)), None)
 
 
 def _recognise_objects(path: Path) -> str | None:

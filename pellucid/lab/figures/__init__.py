@@ -17,6 +17,7 @@ from .gradients import gradient_norms
 from .linear import templates
 from .paper import caption
 from .search import grid_random
+from .upsampling import upsampling
 
 __all__ = ["FIGURES", "caption", "write_figures"]
 
@@ -31,6 +32,7 @@ FIGURES: dict[str, Callable[[Path], list[Path]]] = {
     "grid_random": grid_random,
     "minima_saddle": minima_saddle,
     "optimisation_generalisation": optimisation_generalisation,
+    "upsampling": upsampling,
 }
 
 

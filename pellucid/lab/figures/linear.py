@@ -37,8 +37,8 @@ def templates(out: Path) -> list[Path]:
     parts = [svg.text(0, 94, "mean"), svg.text(0, 108, "picture"), svg.text(0, 184, "template")]
     for digit in range(10):
         left = 62 + 74 * digit
-        parts += [svg.text(left + 32, 46, str(digit), "ink bold mid"), _cells(left, 58, means[digit], "ink"), _frame(left, 58)]
-        parts += [_cells(left, 140, weights[digit] / most, "a"), _cells(left, 140, -weights[digit] / most, "b"), _frame(left, 140)]
+        parts += [svg.text(left + 32, 46, str(digit), "ink bold mid"), cells(left, 58, means[digit], "ink"), _frame(left, 58)]
+        parts += [cells(left, 140, weights[digit] / most, "a"), cells(left, 140, -weights[digit] / most, "b"), _frame(left, 140)]
     parts += _key(62, 226, most)
     title = "What a linear classifier looks for: one template a digit"
     caption = (
@@ -48,7 +48,7 @@ def templates(out: Path) -> list[Path]:
     return [write_svg(out / "templates.svg", (804, 262), title, caption, parts)]
 
 
-def _cells(left: float, top: float, shares: np.ndarray, css: str, levels: int = 12) -> str:
+def cells(left: float, top: float, shares: np.ndarray, css: str, levels: int = 12) -> str:
     """Squares as dark as their share of 1, in a few steps, so that each step is one path; what is not above 0 is left out."""
     steps = np.ceil(np.clip(shares, 0, 1) * levels - 0.5).astype(int)
     drawn = []
@@ -67,6 +67,6 @@ def _frame(left: float, top: float) -> str:
 def _key(left: float, top: float, most: float) -> list[str]:
     """The scale of the templates' colours, from the most negative weight to the most positive one."""
     shares = np.linspace(-1, 1, 25)[None]
-    parts = [_cells(left + 92, top, -shares, "b"), _cells(left + 92, top, shares, "a")]
+    parts = [cells(left + 92, top, -shares, "b"), cells(left + 92, top, shares, "a")]
     words = (f"weight: −{most:.2f}", left + 84, "end"), ("0", left + 192, "mid"), (f"+{most:.2f}", left + 300, "")
     return [*parts, *(svg.text(x, top + (24 if css == "mid" else 9), word, css) for word, x, css in words)]

@@ -177,6 +177,9 @@ class Classification(Task):
         fits = whole.shape[:2] == self.size and self.crops != "ten"
         return CROPS[self.crops](whole, self.size, 0 if fits else pixels.border(whole[None]))
 
+    def find(self, path: Path) -> list[Sample] | None:
+        return None
+
     def with_crops(self, kind: str) -> Classification:
         if kind == "tiles":
             raise UsageError("crops: tiles are for models that find objects; choose flip or ten")

@@ -223,6 +223,9 @@ class Detection(Task):
         fill = 0 if whole.shape[:2] == self.size else pixels.border(whole[None])
         return VIEWS[self.crops](whole, self.size, fill, self.resolution)
 
+    def find(self, path: Path) -> list[Sample] | None:
+        return None
+
     def with_crops(self, kind: str) -> Detection:
         if kind == "ten":
             raise UsageError("crops: ten is for whole pictures, and would cut objects; choose flip, or tiles for large pictures")

@@ -1,0 +1,89 @@
+"""Sizes that follow from the pictures, and settings that mean nothing to masks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...core.errors import UsageError
+from ...core.formats import Reading
+from ...core.images import Header
+from ...core.patches import Windows
+from ...models.unet import valid_size
+
+LOSSES = ("cross_entropy", "focal", "dice", "tversky", "dice_cross_entropy")
+SCORES = ("dice", "iou", "rand")
+# A picture is seen whole up to so many pixels, and else through windows of this side; a volume through such boxes.
+WHOLE, WINDOW = 1024 * 1024, 512
+BOX = (64, 128, 128)
+STEPS = 3000
+# A side that every halving of the networks here leaves whole.
+STEP = 16
+# What neighbouring windows share at most: twice what a U-Net of four halvings sees on each side of a pixel, and a little to fade.
+SHARED = 224
+
+
+def sizes(settings: Mapping[str, Any], headers: Sequence[Header], look: str) -> dict[str, Any]:
+    """`size` and `depth` of the windows."""
+    if look == "volume":
+        depth, *rest = (
+            min(int(most), _up(max(side))) for most, side in zip(BOX, zip(*(h.size for h in headers), strict=True), strict=True)
+        )
+        return {"size": tuple(rest), "depth": depth}
+    sides = [_faces(header, look) for header in headers]
+    height, width = (_up(max(side)) for side in zip(*sides, strict=True))
+    if height * width > WHOLE:
+        height, width = min(height, WINDOW), min(width, WINDOW)
+    if settings["model"] == "unet_2015":
+        side = valid_size(min(max(height, width), WINDOW))
+        return {"size": (side, side)}
+    return {"size": (height, width)}
+
+
+def epochs(settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> int:
+    """So many that about `STEPS` steps of four crops are made: some twenty minutes on two cores for a U-Net of 16 maps."""
+    if headers[0].depth is not None:
+        return 20
+    crops = sum(max(1, header.height * header.width / (settings["patch"] or 256) ** 2) for header in headers)
+    return int(np.clip(STEPS * 4 / max(0.7 * crops, 400), 5, 60))
+
+
+def _faces(header: Header, look: str) -> tuple[int, int]:
+    """The largest height and width of the slices that a volume is seen in, or of a picture."""
+    if look != "planes" or header.depth is None:
+        return header.height, header.width
+    return max(header.depth, header.height), max(header.height, header.width)
+
+
+def _up(side: int) -> int:
+    return -(-side // STEP) * STEP
+
+
+def default_windows(size: tuple[int, ...], margin: int, step: int) -> Windows:
+    """Windows whose answers share half, or `SHARED` pixels where that is less."""
+    overlap = () if margin else tuple(min(side // 2, SHARED) for side in size)
+    return Windows(size, margin, overlap, step)
+
+
+def refuse_settings_of_others(settings: Mapping[str, Any]) -> None:
+    """Raises UsageError for what speaks of one class a picture, or of boxes."""
+    for name in ("mixup", "cutmix", "mosaic", "pca_colour", "erase", "thin_plate"):
+        if settings[name]:
+            raise UsageError(f"{name}: is not for masks; leave it out")
+    if settings["augment"] in ("mixup", "cutmix", "alexnet", "scenes", "erasing", "strong", "warped"):
+        raise UsageError(f"augment: {settings['augment']} is not for masks; try fields, photos or volumes")
+    if settings["loss"] not in (None, *LOSSES):
+        raise UsageError(f"loss: {settings['loss']} is not for masks; choose one of {', '.join(LOSSES)}")
+    if settings["score"] not in (None, *SCORES):
+        raise UsageError(f"score: {settings['score']} is not of masks; choose one of {', '.join(SCORES)}")
+    if settings["imbalance"] not in ("none", "class_weights"):
+        raise UsageError(f"imbalance: {settings['imbalance']} counts pictures of one class each; choose class_weights")
+    if settings["label_smoothing"]:
+        raise UsageError("label_smoothing: is of one class a picture; leave it out")
+    if settings["focal_gamma"] != 2 and settings["loss"] != "focal":
+        raise UsageError("focal_gamma: is of the focal loss; leave it out")
+    if settings["size"] and min(settings["size"]) < STEP:
+        raise UsageError(f"size: {min(settings['size'])} is less than a network of four halvings needs; set it to {STEP} or more")
+    assert np.isfinite(settings["border"])

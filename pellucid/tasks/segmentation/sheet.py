@@ -1,0 +1,72 @@
+"""The worst errors of a segmentation, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from ...core import draw_masks
+from ...core.draw import sheet, to_rgb8
+from ...core.types import IGNORE, Prediction, Sample, Space
+
+SHOWN, SIDE = 8, 300
+
+
+def worst(samples: Sequence[Sample], predictions: Sequence[Prediction], classes: Sequence[str], annotator: int = 0) -> np.ndarray | None:
+    """The eight pictures with the lowest Dice: picture, truth, answer, errors, over their legend; None where all is right.
+
+    Of a volume the slice with the most errors is shown. annotator: whose masks are the truth, a number.
+    """
+    scores = [dice(*_compared(sample, prediction, annotator)) for sample, prediction in zip(samples, predictions, strict=True)]
+    order = [i for i in np.argsort(scores, kind="stable")[:SHOWN].tolist() if scores[i] < 1]
+    if not order:
+        return None
+    pictures, titles, seen = [], [], []
+    for i in order:
+        picture, truth, answer, name = _flat(samples[i], *_compared(samples[i], predictions[i], annotator), predictions[i].space)
+        pictures += [
+            picture,
+            draw_masks.drawn(picture, truth),
+            draw_masks.drawn(picture, answer),
+            draw_masks.error_map(picture, truth, answer),
+        ]
+        titles += [name, "truth", "answer", f"errors: Dice {scores[i]:.3f}"]
+        seen += [np.unique(truth), np.unique(answer)]
+    return _with_legends(sheet(pictures, titles, columns=4, side=SIDE), np.unique(np.concatenate(seen)), classes)
+
+
+def dice(truth: np.ndarray, answer: np.ndarray) -> float:
+    """The mean over the classes that either has, but the background; 1 where neither has any. Pixels nobody is asked about do not count."""
+    asked = truth != IGNORE
+    counts = np.bincount(truth[asked].astype(np.int64) * 256 + answer[asked], minlength=1 << 16).reshape(256, 256)
+    both = (counts.sum(0) + counts.sum(1))[1:]
+    return float((2 * np.diagonal(counts)[1:][both > 0] / both[both > 0]).mean()) if both.any() else 1.0
+
+
+def _compared(sample: Sample, prediction: Prediction, annotator: int) -> tuple[np.ndarray, np.ndarray]:
+    assert prediction.mask is not None
+    return sample.truth.labels(annotator), prediction.mask
+
+
+def _flat(sample: Sample, truth: np.ndarray, answer: np.ndarray, space: Space | None) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Picture uint8 H×W×3, truth and answer H×W, all of a cell's size, and a title."""
+    pixels, name = sample.pixels(), sample.source
+    if truth.ndim == 3:
+        at = int(((truth != answer) & (truth != IGNORE)).reshape(len(truth), -1).sum(1).argmax())
+        pixels, truth, answer = draw_masks.grey8(pixels[at : at + 1])[0], truth[at], answer[at]
+        pixels, truth, answer = (draw_masks.upright(each, space) for each in (pixels, truth, answer))
+        name += f", slice {at + 1}"
+    size = draw_masks.sized(truth.shape, space, SIDE)[::-1]
+    way = cv2.INTER_AREA if max(truth.shape) > SIDE else cv2.INTER_NEAREST_EXACT
+    picture = cv2.resize(to_rgb8(pixels), size, interpolation=way)
+    truth, answer = (cv2.resize(each, size, interpolation=cv2.INTER_NEAREST_EXACT) for each in (truth, answer))
+    return picture, truth, answer, name
+
+
+def _with_legends(page: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> np.ndarray:
+    named = [(classes[label], draw_masks.colour_of(label)) for label in labels.tolist() if 0 < label < len(classes)]
+    return draw_masks.above(
+        page, [*named, *((f"errors: {name}" if name == "right" else name, fill) for name, fill in draw_masks.ERRORS.items())]
+    )

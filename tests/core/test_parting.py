@@ -1,0 +1,48 @@
+"""Objects that touch are parted where a wall is faint, and only there."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pellucid.core.overlap import rand_score
+from pellucid.core.parting import parted
+
+
+def rooms(gap: float) -> tuple[np.ndarray, np.ndarray]:
+    """Two rooms with a wall between them that is faint along a third of its length: how likely a pixel is inside, and the truth."""
+    inside = np.full((60, 80), 0.97, np.float32)
+    inside[:, 38:42] = 0.05
+    inside[20:40, 38:42] = gap
+    truth = np.ones((60, 80), np.uint8)
+    truth[:, 38:42] = 0
+    return inside, truth
+
+
+@pytest.mark.parametrize("gap", [0.6, 0.75])
+def test_a_faint_wall_parts_two_rooms_that_a_threshold_joins(gap: float) -> None:
+    inside, truth = rooms(gap)
+    assert rand_score(truth, (inside > 0.5).astype(np.uint8)) < 0.7
+    found = parted(inside, 0.05, 0.0)
+    assert found.dtype == np.int32 and found.max() == 2
+    assert rand_score(truth, truth, found) > 0.999
+
+
+def test_where_nothing_is_between_there_is_one_room() -> None:
+    inside, _ = rooms(0.97)
+    inside[:, 38:42] = 0.97
+    noise = np.random.default_rng(0).normal(0, 0.02, inside.shape).astype(np.float32)
+    assert parted((inside + noise).clip(0, 1), 0.05, 0.0).max() == 1
+
+
+def test_below_the_floor_there_is_no_object() -> None:
+    inside, _ = rooms(0.6)
+    found = parted(inside, 0.05, 0.5)
+    assert (found[inside < 0.5] == 0).all() and (found[inside > 0.5] > 0).all()
+
+
+def test_a_basin_less_deep_than_asked_is_none() -> None:
+    inside, _ = rooms(0.9)
+    inside[:, 38:42] = 0.9
+    assert parted(inside, 0.02, 0.0).max() == 2
+    assert parted(inside, 0.2, 0.0).max() == 1

@@ -1,0 +1,168 @@
+"""The room of segmentation: truth moves with its picture, views become one answer again, and a network learns."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+import pellucid
+from pellucid.core.augment import POLICIES, Augmentation
+from pellucid.core.errors import DataError, UsageError
+from pellucid.core.images import write
+from pellucid.core.patches import Windows
+from pellucid.core.rng import Draws
+from pellucid.core.types import IGNORE, Batch, Mask, Placement, Prediction, Sample
+from pellucid.tasks.segmentation import Segmentation, cuts, looks
+from pellucid.tasks.segmentation.finding import Finding, fitted, said
+
+
+def discs(folder: Path, count: int = 12, side: tuple[int, int] = (48, 64)) -> Path:
+    """Bright discs on a darker, noisy ground, and their masks of 0 and 255."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for number in range(count):
+        mask = np.zeros(side, np.uint8)
+        for _ in range(3):
+            x, y = rng.integers(6, side[1] - 6), rng.integers(6, side[0] - 6)
+            cv2.circle(mask, (int(x), int(y)), int(rng.integers(4, 9)), 255, -1)
+        picture = np.clip(70 + 0.4 * mask + rng.normal(0, 12, side), 0, 255).astype(np.uint8)
+        write(folder / "images" / f"{number}.png", picture[..., None])
+        write(folder / "masks" / f"{number}.png", mask[..., None])
+    return folder
+
+
+def batch_of(pictures: np.ndarray, labels: np.ndarray) -> Batch:
+    """B×H×W of each, a view the whole of its picture."""
+    placements = tuple(Placement(np.eye(2, 3), labels.shape[1:], labels.shape[1:]) for _ in pictures)
+    truths = np.empty(len(pictures), object)
+    for row, each in enumerate(labels):
+        truths[row] = Mask.of(each)
+    return Batch(torch.from_numpy(pictures)[:, None], truths, placements, tuple(map(str, range(len(pictures)))))
+
+
+@pytest.mark.parametrize(
+    "how", [Augmentation(), POLICIES["fields"], POLICIES["quarters"], Augmentation(mirror=1.0), Augmentation(elastic=0.05)]
+)
+@pytest.mark.parametrize("patch", [(24, 24), (40, 56)])
+def test_truth_moves_with_its_picture(how: Augmentation, patch: tuple[int, int]) -> None:
+    """Pictures whose brightness is their label: they still agree away from edges, where bilinear and nearest differ."""
+    rng = np.random.default_rng(1)
+    small = rng.integers(0, 3, (6, 5, 7)).astype(np.uint8)
+    labels = small.repeat(8, 1).repeat(8, 2)
+    how = replace(how, colour=0.0)
+    images, said = cuts.cut(batch_of(labels * 100, labels), patch, how, Draws(0, 0, np.arange(6)), [0])
+    assert images.shape == (6, 1, *patch) and said.shape == (6, 1, *patch)
+    known = said != IGNORE
+    agree = (images - said.float() * 100).abs() < 26
+    assert known.float().mean() > 0.9
+    assert agree[known].float().mean() > 0.9
+
+
+def test_crops_find_what_is_rare() -> None:
+    labels = np.zeros((1, 200, 200), np.uint8)
+    labels[0, 150:154, 30:34] = 1
+    batch = batch_of(np.zeros_like(labels), labels)
+    held = [(cuts.cut(batch, (32, 32), Augmentation(), Draws(seed, 0, np.arange(1)), [0])[1] == 1).any().item() for seed in range(60)]
+    assert 0.2 < np.mean(held) < 0.6
+
+
+def test_several_annotators_give_shares() -> None:
+    labels = torch.tensor([[[[0, 1, 1, IGNORE]], [[0, 0, 1, 1]]]], dtype=torch.uint8)
+    shares = cuts.targets(labels, 2)
+    assert shares.shape == (1, 2, 1, 4)
+    assert shares[0, 1, 0].tolist() == [0.0, 0.5, 1.0, 0.0] and shares[0].sum(0)[0].tolist() == [1.0, 1.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("look", ["volume", "neighbours", "planes"])
+def test_views_of_a_volume_become_it_again(look: str) -> None:
+    """The voxels of the middle slice as the answer: joined they are the volume."""
+    volume = np.random.default_rng(0).integers(0, 60000, (7, 12, 9, 2)).astype(np.uint16)
+    windows = Windows((4, 8, 8), 0, (2, 4, 4)) if look == "volume" else Windows((12, 12))
+    views = looks.views(volume, look, windows, None)
+    assert {view.shape for view, _ in views} == {(4, 8, 8, 2) if look == "volume" else (12, 12, 6)}
+    own = slice(0, 2) if look == "volume" else slice(2, 4)
+    answers = torch.stack([torch.from_numpy(view[..., own].astype(np.float32)).movedim(-1, 0) for view, _ in views])
+    found = looks.joined(answers, [placement for _, placement in views], windows)
+    assert np.allclose(found.numpy(), volume.transpose(3, 0, 1, 2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("look", ["volume", "neighbours", "planes"])
+def test_labels_of_a_volume_are_those_that_a_view_shows(look: str) -> None:
+    volume = np.random.default_rng(0).integers(0, 5, (7, 12, 9)).astype(np.uint8)
+    windows = Windows((4, 8, 8)) if look == "volume" else Windows((12, 12))
+    for view, placement in looks.views(volume[..., None].astype(np.uint16), look, windows, None):
+        shown = view[..., 0 if look == "volume" else 1]
+        labels = looks.labels_in(volume, placement)
+        known = labels != IGNORE
+        assert known.any() and np.array_equal(labels[known], shown[known])
+
+
+def test_the_threshold_is_the_best_of_all() -> None:
+    rng = np.random.default_rng(0)
+    truth = (rng.random((40, 40)) < 0.3).astype(np.uint8)
+    likely = np.clip(0.25 + 0.3 * truth + rng.normal(0, 0.1, truth.shape), 0, 1)
+    soft = np.stack([1 - likely, likely])
+    answer = Prediction("a", (40, 40), ("b", "f"), mask=truth, soft=(soft * 255).round().astype(np.uint8))
+    how = fitted(Finding(), [Mask.of(truth)], [answer], "dice", 0)
+
+    def dice(at: float) -> float:
+        mask = said(answer.soft, Finding(threshold=at))  # type: ignore[arg-type]
+        return 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+
+    assert dice(how.threshold) == pytest.approx(max(dice(at / 255) for at in range(1, 256)))
+
+
+@pytest.mark.parametrize("model", ["unet", "csp_tiny", "unet_2015"])
+def test_a_network_learns_discs(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained for seconds it beats half of the way from the ground to the truth; asked again by file, it gives the same masks."""
+    monkeypatch.chdir(tmp_path)
+    data = discs(tmp_path / "discs")
+    run = pellucid.train(data, model=model, width=4, patch=32, epochs=1, batch=8, threads=1, baselines=False, quiet=True)
+    assert run.summary["task"] == "segmentation"
+    assert run.summary["test"]["dice"]["value"] > (0.5 if model == "unet_2015" else 0.85)
+    again = pellucid.evaluate(run.path, data, quiet=True)
+    assert again.evidence["dice"]["value"] > (0.5 if model == "unet_2015" else 0.85)
+    answers = pellucid.predict(run.path, data / "images", out=tmp_path / "drawn", quiet=True).answers
+    assert all(answer.mask is not None and answer.mask.shape == (48, 64) for answer in answers)
+    assert (run.path / "report.html").is_file()
+
+
+def test_sizes_of_any_kind_are_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = discs(tmp_path / "discs", count=8)
+    run = pellucid.train(data, width=2, patch=16, epochs=1, threads=1, baselines=False, quiet=True)
+    for size in ((1, 1), (5, 300), (200, 130)):
+        write(tmp_path / "odd.png", np.full((*size, 1), 90, np.uint8))
+        (answer,) = pellucid.predict(run.path, tmp_path / "odd.png", quiet=True).answers
+        assert answer.mask is not None and answer.mask.shape == size
+
+
+def test_settings_of_other_tasks_are_refused(tmp_path: Path) -> None:
+    data = discs(tmp_path / "discs", count=6)
+    for settings, says in (
+        ({"mixup": 0.2}, "mixup"),
+        ({"detector": "yolo"}, "detector"),
+        ({"loss": "hinge"}, "loss"),
+        ({"score": "map"}, "score"),
+        ({"look": "volume"}, "look"),
+        ({"annotator": "nobody"}, "annotator"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            pellucid.train(data, quiet=True, **settings)  # type: ignore[arg-type]
+
+
+def test_a_room_refuses_what_it_cannot_see() -> None:
+    room = Segmentation(("b", "f"), (16, 16), 1)
+    with pytest.raises(DataError, match="volume"):
+        room.views(Sample(np.zeros((3, 16, 16, 1), np.uint16), None, "v"))
+    with pytest.raises(DataError, match="flat"):
+        replace(room, look="neighbours").views(Sample(np.zeros((16, 16, 1), np.uint8), None, "p"))
+    assert room.with_crops("tiles") == room
+    with pytest.raises(UsageError, match="crops"):
+        room.with_crops("ten")

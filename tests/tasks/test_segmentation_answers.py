@@ -1,0 +1,296 @@
+"""The metric of segmentation as the engine meets it, and what the report says of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from skimage.measure import label
+from skimage.metrics import adapted_rand_error
+
+from pellucid.core import overlap
+from pellucid.core.files import write_json
+from pellucid.core.rng import generator
+from pellucid.core.types import IGNORE, Mask, Prediction
+from pellucid.engine.report import write
+from pellucid.tasks.page import EVIDENCE, Cell, Section, Table
+from pellucid.tasks.segmentation import answers as metrics
+from pellucid.tasks.segmentation import report
+from pellucid.tasks.segmentation.answers import Answers
+
+CLASSES = ("background", "vessel", "<b>disc</b>")
+Picture = tuple[Prediction, Mask]
+
+
+def labels(seed: int, size: tuple[int, ...] = (16, 20)) -> np.ndarray:
+    return np.kron(generator(seed).integers(0, 3, [-(-side // 4) for side in size]), np.ones([4] * len(size)))[
+        tuple(slice(side) for side in size)
+    ].astype(np.uint8)
+
+
+def noisy(mask: np.ndarray, seed: int, share: float = 0.2) -> np.ndarray:
+    rng = generator(seed, 1)
+    return np.where(rng.random(mask.shape) < share, rng.integers(0, 3, mask.shape), mask).astype(np.uint8)
+
+
+def picture(source: str, truth: Mask, answer: np.ndarray) -> Picture:
+    return Prediction(source, answer.shape, CLASSES, mask=answer), truth
+
+
+def pictures(count: int = 12, share: float = 0.2, size: tuple[int, ...] = (16, 20), **given: Any) -> list[Picture]:
+    return [picture(f"{n:03}", Mask.of(labels(n, size), **given), noisy(labels(n, size), n, share)) for n in range(count)]
+
+
+def asked(of: list[Picture], **given: Any) -> Answers:
+    metric = Answers(CLASSES, **given)
+    metric.add([prediction for prediction, _ in of], [truth for _, truth in of])
+    return metric
+
+
+# ------------------------------------------------------------------------------------------------------------------------- the metric
+
+
+def test_scores_are_those_of_all_pixels_and_means_over_pictures() -> None:
+    of = pictures()
+    truths, said = (np.stack(each) for each in zip(*[(truth.labels(), answer.mask) for answer, truth in of], strict=True))
+    both = [(2 * ((truths == c) & (said == c)).sum()) / ((truths == c).sum() + (said == c).sum()) for c in (1, 2)]
+    apart = [
+        np.mean([2 * ((t == c) & (a == c)).sum() / ((t == c).sum() + (a == c).sum()) for c in (1, 2)])
+        for t, a in zip(truths, said, strict=True)
+    ]
+    found = asked(of).result()
+    assert found["dice"]["value"] == pytest.approx(np.mean(both))
+    assert found["iou"]["value"] == pytest.approx(np.mean([d / (2 - d) for d in both]))
+    assert found["dice_picture"]["value"] == pytest.approx(np.mean(apart))
+    assert found["pixel_accuracy"]["value"] == pytest.approx((truths == said).mean())
+    assert list(found["per_class"]) == list(CLASSES)
+    assert sum(each["share"] for each in found["per_class"].values()) == pytest.approx(1)
+    vessel = found["per_class"]["vessel"]
+    assert vessel["recall"]["value"] == pytest.approx((said[truths == 1] == 1).mean())
+    assert vessel["precision"]["value"] == pytest.approx((truths[said == 1] == 1).mean())
+    for name in ("dice", "iou", "dice_picture", "iou_picture", "pixel_accuracy"):
+        assert found[name]["low"] < found[name]["value"] < found[name]["high"]
+    assert "rand" not in found and found["pictures"] == 12
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize("score", ["dice", "iou", "rand"])
+def test_a_perfect_answer_is_perfect_in_everything(score: str) -> None:
+    metric = asked(pictures(share=0), score=score)
+    found, quick = metric.result(), metric.quick()
+    for name in {"dice", "iou", "dice_picture", "iou_picture", "pixel_accuracy", score}:
+        assert found[name]["value"] == found[name]["high"] == 1 and 0.5 < found[name]["low"] < 1
+    assert quick["score"] == quick[score] == 1
+    assert all(each["hausdorff95"]["value"] == each["surface_distance"]["value"] == 0 for each in found["distances"]["classes"].values())
+
+
+def test_what_an_epoch_says_is_what_the_evidence_says() -> None:
+    metric = asked(pictures(), score="rand")
+    quick, found = metric.quick(), metric.result()
+    for name in ("dice", "iou", "pixel_accuracy", "rand"):
+        assert quick[name] == pytest.approx(found[name]["value"])
+    assert quick["score"] == quick["rand"]
+
+
+def test_the_rand_score_is_the_mean_over_pictures() -> None:
+    flat = [
+        picture(name, Mask.of((truth.labels() > 0).astype(np.uint8)), (answer.mask > 0).astype(np.uint8))  # type: ignore[operator]
+        for name, (answer, truth) in zip("abcdef", pictures(6), strict=True)
+    ]
+    errors = [adapted_rand_error(label(t.labels(), connectivity=1), label(a.mask, connectivity=1), ignore_labels=(0,))[0] for a, t in flat]
+    assert asked(flat, score="rand").result()["rand"]["value"] == pytest.approx(1 - np.mean(errors))
+
+
+def test_where_nothing_is_and_nothing_is_said_no_score_is_defined() -> None:
+    nothing = np.zeros((8, 8), np.uint8)
+    metric = asked([picture(name, Mask.of(nothing), nothing) for name in "ab"], score="rand")
+    assert metric.quick() == {"dice": 0, "iou": 0, "pixel_accuracy": 1, "rand": 0, "score": 0}
+    found = metric.result()
+    assert found["dice"]["value"] is found["rand"]["value"] is found["distances"]["classes"]["vessel"]["hausdorff95"]["value"] is None
+    assert found["pixel_accuracy"]["value"] == 1
+    assert metric.rows()[0]["truth"] == "background 100.00 %" and metric.rows()[0]["iou"] == ""
+    assert "undefined" in metric.sentences({"test": found})[0]
+    assert report.headline({"test": found})[0] == "–" and report.sections({"summary": {"test": found}})
+
+
+def test_pixels_that_nobody_asks_about_count_nowhere() -> None:
+    truth, answer = labels(0), noisy(labels(0), 0)
+    left = truth.copy()
+    left[:, 10:] = IGNORE
+    found = asked([picture("a", Mask.of(left), answer)]).result()
+    assert found["dice"] == asked([picture("a", Mask.of(truth[:, :10]), answer[:, :10])]).result()["dice"]
+    other = np.where(left == IGNORE, 2, answer).astype(np.uint8)
+    assert asked([picture("a", Mask.of(left), other)]).result() == found
+
+
+def test_parts_of_the_pictures_merge_into_the_same_evidence() -> None:
+    of = pictures()
+    whole, first, second = asked(of), asked(of[7:]), asked(of[:8])
+    first.merge(second)
+    assert first.result() == whole.result() and first.rows() == whole.rows()
+
+
+def test_scores_are_shared_out_by_kind() -> None:
+    nothing = np.zeros((16, 20), np.uint8)
+    cracks = [picture(f"crack{n}", Mask.of(labels(n), kind="Crack"), noisy(labels(n), n)) for n in range(4)]
+    free = [picture(f"free{n}", Mask.of(nothing, kind="Free"), nothing if n else labels(n)) for n in range(3)]
+    kinds = asked(cracks + free).result()["kinds"]
+    assert list(kinds) == ["Crack", "Free"]
+    assert (kinds["Free"]["pictures"], kinds["Free"]["empty"], kinds["Free"]["clean"]) == (3, 3, 2)
+    assert kinds["Free"]["iou"]["value"] == 0 and kinds["Crack"]["empty"] == 0
+    expected = []
+    for answer, truth in cracks:
+        t, a = truth.labels(), answer.mask
+        assert a is not None
+        both = ((t == a) & (t > 0)).sum()
+        expected.append(both / ((t > 0).sum() + (a > 0).sum() - both))
+    assert kinds["Crack"]["iou"]["value"] == pytest.approx(np.mean(expected))
+
+
+def test_a_second_annotator_says_how_far_people_agree() -> None:
+    of = [
+        picture(f"{n}", Mask.of(labels(n), noisy(labels(n), n, 0.4), names=("first", "second")), noisy(labels(n), 100 + n))
+        for n in range(5)
+    ]
+    of.append(picture("alone", Mask.of(labels(5)), labels(5)))
+    found = asked(of).result()["annotators"]
+    assert list(found) == ["second"] and found["second"]["pictures"] == 5
+    human = asked([picture(answer.source, Mask.of(truth.labels()), truth.labels(1)) for answer, truth in of[:5]]).result()
+    assert found["second"]["dice"] == human["dice"]
+    assert found["second"]["network"] == asked(of[:5]).result()["dice"]
+    other = asked(of[:5], annotator=1).result()
+    assert other["annotators"]["first"]["dice"] == human["dice"] and other["dice"] == found["second"]["network_against"]
+
+
+def test_patients_and_not_their_pictures_are_drawn_again() -> None:
+    of = [picture(f"{n}", Mask.of(labels(n // 4)), noisy(labels(n // 4), n // 4, 0.1 + 0.1 * (n // 4))) for n in range(24)]
+    alone, grouped = asked(of).result(), asked(of, groups={f"{n}": f"patient {n // 4}" for n in range(24)}).result()
+    assert grouped["units"] == {"count": 6, "name": "groups"} and alone["units"] == {"count": 24, "name": "pictures"}
+    assert grouped["dice"]["value"] == alone["dice"]["value"]
+    assert grouped["dice"]["high"] - grouped["dice"]["low"] > 1.5 * (alone["dice"]["high"] - alone["dice"]["low"])
+
+
+def test_distances_are_in_millimetres_where_the_spacing_is_known() -> None:
+    truth = np.zeros((6, 12, 12), np.uint8)
+    truth[1:5, 2:6, 2:6] = 1
+    shifted = np.roll(truth, 3, axis=2)
+    lost = np.zeros_like(truth)
+    given = {"spacing": (5.0, 1.0, 2.0)}
+    found = asked([picture("a", Mask.of(truth, **given), shifted), picture("b", Mask.of(truth, **given), lost)]).result()["distances"]
+    vessel = found["classes"]["vessel"]
+    assert found["unit"] == "mm" and vessel["hausdorff95"]["value"] == pytest.approx(6)
+    assert vessel["surface_distance"]["value"] == pytest.approx(overlap.surface_distance(truth == 1, shifted == 1, (5.0, 1.0, 2.0)))
+    assert (vessel["pictures"], vessel["alone"]) == (1, 1) and vessel["hausdorff95"]["low"] is None
+    mixed = asked([picture("a", Mask.of(truth, **given), shifted), picture("b", Mask.of(truth), shifted)]).result()["distances"]
+    assert mixed["unit"] == "pixels" and mixed["classes"]["vessel"]["hausdorff95"]["value"] == pytest.approx(3)
+
+
+def test_many_flat_pictures_are_not_outlined() -> None:
+    few = pictures(metrics.OUTLINED, size=(4, 4))
+    assert asked(few).result()["distances"] is not None
+    more = pictures(metrics.OUTLINED + 1, size=(4, 4))
+    assert asked(more).result()["distances"] is None
+
+
+def test_a_row_says_what_a_picture_holds() -> None:
+    truth = np.zeros((10, 10), np.uint8)
+    truth[:2] = 1
+    answer = np.zeros((10, 10), np.uint8)
+    answer[:1] = 1
+    row = asked([picture("a", Mask.of(truth), answer)]).rows()[0]
+    assert row == {
+        "source": "a",
+        "truth": "background 80.00 %, vessel 20.00 %",
+        "answer": "background 90.00 %, vessel 10.00 %",
+        "correct": "0.900000",
+        "iou": "0.500000",
+        "dice_vessel": "0.666667",
+        "dice_<b>disc</b>": "",
+    }
+
+
+def test_gains_are_paired_by_picture() -> None:
+    of = pictures()
+    better, worse = asked(of), asked([(replace(answer, mask=noisy(truth.labels(), n, 0.5)), truth) for n, (answer, truth) in enumerate(of)])
+    found = better.gain(worse)
+    assert found["score"] == "dice" and found["gain"]["low"] > 0 and found["gain"]["p"] < 0.01
+    assert found["gain"]["value"] == pytest.approx(found["dice_with"] - found["dice_without"])
+    assert found["iou_gain"]["value"] > 0
+    assert better.over_mean([worse, better])["value"] == pytest.approx(found["gain"]["value"] / 2)
+    test = better.against(worse)
+    assert test["difference"]["value"] == pytest.approx(found["gain"]["value"]) and test["p"] == found["gain"]["p"]
+    assert asked(of, score="iou").gain(asked(of, score="iou"))["gain"]["p"] == 1
+    json.dumps([found, test], allow_nan=False)
+    with pytest.raises(ValueError, match="same pictures"):
+        better.gain(asked(of[1:]))
+
+
+# ------------------------------------------------------------------------------------------------------------------------- the report
+
+
+def evidence() -> dict[str, Any]:
+    of = [
+        picture(
+            f"{n}",
+            Mask.of(labels(n), noisy(labels(n), n, 0.4), names=("first", "<i>second"), kind="a" if n % 2 else "b"),
+            noisy(labels(n), 50 + n),
+        )
+        for n in range(8)
+    ]
+    return json.loads(json.dumps(asked(of, threshold=0.4).result()))
+
+
+def texts(section: Section) -> str:
+    cells = [
+        each.text + each.aside
+        for part in section.parts
+        if isinstance(part, Table)
+        for line in part.rows
+        for each in line
+        if isinstance(each, Cell)
+    ]
+    return " ".join(cells)
+
+
+def test_the_report_has_a_section_for_each_thing_that_is_known() -> None:
+    test = evidence()
+    made = {section.title: section for section in report.sections({"summary": {"test": test}})}
+    assert list(made) == [EVIDENCE, "Class by class", "Kind by kind", "How far people agree", "Outlines"]
+    assert f"{100 * test['dice']['value']:.1f}" in texts(made[EVIDENCE]) and "0.40" in made[EVIDENCE].parts[0].note  # type: ignore[union-attr]
+    assert f"{test['distances']['classes']['vessel']['hausdorff95']['value']:.2f}" in texts(made["Outlines"])
+    for section in made.values():
+        for part in section.parts:
+            assert isinstance(part, Table) and all(len(line) == len(part.columns) for line in part.rows)
+    plain = test | {"kinds": {}, "annotators": {}, "distances": None}
+    assert [section.title for section in report.sections({"summary": {"test": plain}})] == [EVIDENCE, "Class by class"]
+    assert report.sections({"summary": None}) == []
+
+
+def test_the_headline_says_the_score_its_interval_and_what_people_reach() -> None:
+    test = evidence()
+    number, rest, follows = report.headline({"test": test})
+    assert number == f"{100 * test['dice']['value']:.1f}\u202f%" and rest == "Dice on 8 test pictures."
+    assert f"{100 * test['annotators']['<i>second']['dice']['value']:.1f}" in follows and "95 % interval" in follows
+
+
+def test_the_metric_says_it_in_two_lines() -> None:
+    of = pictures(3)
+    metric = asked(of, note="no threshold finds more")
+    lines = metric.sentences({"test": metric.result()})
+    assert len(lines) == 2 and "3 pictures" in lines[0] and "no threshold" in lines[1]
+
+
+def test_a_page_is_written_of_it(tmp_path: Path) -> None:
+    test = evidence()
+    summary = {"task": "segmentation", "name": "run", "model": "unet", "best_epoch": 2, "test": test, "validation": test}
+    write_json(tmp_path / "summary.json", summary)
+    rows = ["epoch,train_total,validation_dice,validation_iou,validation_score", "1,3,0.2,0.1,0.2", "2,2,0.6,0.4,0.6"]
+    (tmp_path / "metrics.csv").write_text("\n".join(rows))
+    page = write(tmp_path).read_text(encoding="utf-8")
+    assert "</b> Dice on 8 test pictures." in page and "How far people agree" in page
+    for name in ("<b>disc</b>", "<i>second"):
+        assert name not in page and name.replace("<", "&lt;").replace(">", "&gt;") in page
