@@ -91,7 +91,7 @@ SEGMENTERS: dict[str, Callable[..., nn.Module]] = {"unet": unet, "unet_2015": UN
 
 # Networks whose answer is the picture enlarged: `ENLARGERS[name](factor=3, channels=1)` takes B×channels×h×w in 0…1, of any size, to
 # B×channels×(factor·h)×(factor·w), the bicubic enlargement and what `head(features(x))` adds to it. `margin`: how many pixels of
-# the small picture on each side a pixel of the answer depends on.
+# the small picture on each side a pixel of the answer depends on. SRCNN's own factor is 1, for pictures that are enlarged already.
 ENLARGERS: dict[str, Callable[..., nn.Module]] = {
     "srcnn": SRCNN,
     "srcnn_955": srcnn_955,
@@ -201,7 +201,7 @@ def enlarger(name: str, factor: int, channels: int, width: int | None = None) ->
         raise UsageError(f'unknown model "{name}" for enlarging; {did_you_mean(name, ENLARGERS)}')
     if width is not None and width < 2:
         raise UsageError(f"width: {name} needs at least 2 maps, not {width}")
-    return ENLARGERS[name](factor=factor, channels=channels, **({} if width is None else {"width": width}))
+    return ENLARGERS[name](factor=factor, channels=channels, **_said(width=width))
 
 
 def _from_notation(text: str, classes: int, channels: int, size: tuple[int, ...]) -> nn.Module:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,6 +134,19 @@ def test_srcnn_sees_thirteen_pixels() -> None:
     assert reach is not None
     assert [side.size for side in reach] == [(13, 13), (13, 13)]
     assert account.parameters == 8_032 + 64 + 32 + 1
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "superresolution_networks.md"
+TABLE = re.findall(r"^\| `(\w+)` \| .*? \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_the_table_of_the_guide_is_true() -> None:
+    assert [row[0] for row in TABLE] == list(ENLARGERS)
+    for name, parameters, macs, margin in TABLE:
+        with blank():
+            network = enlarger(name, 3, 1)
+        account = describe(network, (1, 100, 100))
+        assert (f"{account.parameters:,}", f"{account.macs:,}", str(network.margin)) == (parameters, macs, margin)
 
 
 def test_refusals() -> None:

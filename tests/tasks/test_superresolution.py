@@ -57,7 +57,9 @@ def prepared(sharp: Path) -> Prepared:
 
 def room_for(factor: int = 3, model: str = "espcn", size: int = 120, **fields: Any) -> SuperResolution:
     margin = int(models.enlarger(model, factor, 1, 8).margin) + 3
-    return SuperResolution(("sharp pictures",), (size, size), fields.pop("channels", 3), factor=factor, margin=margin, width=8, model=model, **fields)
+    return SuperResolution(
+        ("sharp pictures",), (size, size), fields.pop("channels", 3), factor=factor, margin=margin, width=8, model=model, **fields
+    )
 
 
 def network_of(room: SuperResolution, seed: int = 0) -> torch.nn.Module:
@@ -238,7 +240,7 @@ def test_crops_lie_in_the_picture_and_shrink_as_files_do(prepared: Prepared) -> 
     batch = room.augment(views.some(rows), Draws(0, 0, rows), 0.0)
     assert batch.images.shape == (8, 3, room.patch, room.patch) and batch.truths.shape[2:] == (room.patch // 3, room.patch // 3)
     for crop, low, row in zip(batch.images, batch.truths, rows, strict=True):
-        levels = (crop * 255).round().byte().permute(1, 2, 0).numpy()
+        levels = crop.byte().permute(1, 2, 0).numpy()
         assert np.abs((low * 255).permute(1, 2, 0).numpy() - bicubic_array(levels, 1 / 3)).max() < 1.01
         whole = views.samples[row].pixels()
         turned = [np.rot90(side, k) for side in (whole, whole[:, ::-1]) for k in range(4)]
@@ -256,7 +258,7 @@ def test_the_loss_is_of_what_the_network_is_told(prepared: Prepared) -> None:
     batch = room.augment(prepared.part("train").some(rows), Draws(0, 0, rows), 0.0)
     found = room.loss(room.build(), batch, 0, Draws(0, 0, rows))["total"].item()
     luma = np.array([65.481, 128.553, 24.966]) / 255
-    bright, told = (np.einsum("bchw,c->bhw", each.double().numpy(), luma) for each in (batch.images, batch.truths))
+    bright, told = (np.einsum("bchw,c->bhw", each.double().numpy(), luma) for each in (batch.images / 255, batch.truths))
     expected = np.abs(bicubic(torch.from_numpy(told), 3).numpy() - bright)[:, 3:-3, 3:-3].mean()
     assert found == pytest.approx(expected, rel=1e-4)
 

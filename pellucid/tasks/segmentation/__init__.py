@@ -18,6 +18,7 @@ from ...anatomy import blank
 from ...core import formats, imbalance
 from ...core.augment import POLICIES, Augmentation
 from ...core.draw import to_rgb8
+from ...core.draw_masks import MASK_FILES, VOLUME_FILES, overlay
 from ...core.errors import DataError, UsageError, did_you_mean
 from ...core.formats import Reading
 from ...core.formats.volumes import find
@@ -30,7 +31,7 @@ from ...models.unet import valid_size
 from .. import pixels
 from ..common import all_that_learns, arrived, numbers_of, spans, travelling
 from ..page import Section
-from ..task import Baseline, Task, shuffled
+from ..task import Baseline, Task
 from . import cuts, looks, report
 from .answers import Answers
 from .finding import Finding, answered, fitted
@@ -47,11 +48,12 @@ LEAST_STEPS = 100
 class Segmentation(Task):
     """size: (height, width) of a window, or (depth, height, width). bits: 8 or 16, the depth of the stored views. mean, std: per channel, of
     pixels scaled to 0..1. scale: what the network gets (see `pixels.offset_and_gain`). look: how a picture or a volume is seen (`looks`).
-    parts: what the channels of a volume are called. width, upsampling, skips: of the network. margin: pixels that its answer lacks on every
-    side; step: by how many it halves.
+    parts: what the channels of a volume are called. width, upsampling, skips: of the network. margin: pixels that its answer lacks on
+    every side; step: by how many it halves.
     threshold, refine, smallest, basin, floor: what is done to an answer after the network (`finding.Finding`), its numbers chosen on
     validation. annotator: whose masks are the truth, a number; -1 for the mean of all.
-    What follows `model` is of training alone and does not travel with the weights."""
+    What follows `model` is of training alone and does not travel with the weights. groups: source to patient. crops: how often a view is
+    asked about, reflected and turned. soft: whether answers keep their probabilities."""
 
     name = "segmentation"
     counted = "masks"
@@ -107,6 +109,10 @@ class Segmentation(Task):
     @property
     def has_baselines(self) -> bool:  # type: ignore[override]
         return len(self.classes) == 2 and self.look == "picture"
+
+    @property
+    def writes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return MASK_FILES if self.look == "picture" else VOLUME_FILES
 
     @cached_property
     def windows(self) -> Windows:
@@ -288,8 +294,6 @@ class Segmentation(Task):
         return replace(batch, images=images, truths=cuts.targets(labels, len(self.classes)))
 
     def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
-        from ...core.draw_masks import overlay
-
         images, truths = batch.images / (2.0**self.bits - 1), batch.truths
         if truths.is_floating_point():
             truths = torch.where(truths.sum(1) > 0, truths.argmax(1), IGNORE)
@@ -332,10 +336,8 @@ class Segmentation(Task):
 
     def normalised(self, images: torch.Tensor) -> torch.Tensor:
         offset, gain = self._offset_and_gain
-        axes = images.ndim
-        return pixels.normalised(
-            images, *(each.reshape(*each.shape, *[1] * (axes - each.ndim)) if each.ndim else each for each in (offset, gain))
-        )
+        solid = [each[..., None] if images.ndim == 5 and each.ndim else each for each in (offset, gain)]
+        return pixels.normalised(images, *solid)
 
     @cached_property
     def _offset_and_gain(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -381,8 +383,8 @@ class Segmentation(Task):
             shares = looks.joined(outputs[i:end].cpu(), placements[i:end], self.windows)
             shown = self._shown(batch.images[i:end], placements[i:end]) if self.refine == "crf" else None
             said = answered(shares, shown, self._finding)
-            kept = said if self.soft else said | {"soft": None}
-            found.append(Prediction(batch.sources[i], first.source_size, self.classes, space=first.space, **kept))
+            answer = replace(Prediction(batch.sources[i], first.source_size, self.classes, space=first.space), **said)
+            found.append(answer if self.soft else replace(answer, soft=None))
         return found
 
     def _shown(self, images: torch.Tensor, placements: Sequence[Placement]) -> torch.Tensor:
@@ -416,7 +418,7 @@ class Segmentation(Task):
         return rivals({part: samples for part, (_, samples) in parts.items()}, self.classes, max(self.annotator, 0), seed)
 
     def draw(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> np.ndarray | None:
-        return worst(samples, predictions, self.classes)
+        return worst(samples, predictions, self.classes, max(self.annotator, 0))
 
     @staticmethod
     def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:

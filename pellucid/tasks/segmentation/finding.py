@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,7 +34,7 @@ class Finding:
     floor: float = 0.0
 
 
-def answered(shares: torch.Tensor, picture: torch.Tensor | None, how: Finding) -> dict[str, np.ndarray | None]:
+def answered(shares: torch.Tensor, picture: torch.Tensor | None, how: Finding) -> dict[str, Any]:
     """Probabilities K×size (and, for the CRF, the picture C×size in 0..1), to the fields of a `Prediction`: mask, soft, regions."""
     soft = (shares.clamp(0, 1) * 255).round().to(torch.uint8).numpy()
     if how.refine == "crf" and picture is not None:

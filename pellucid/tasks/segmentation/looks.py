@@ -1,7 +1,7 @@
 """How a picture or a volume is seen, and how what is said of its views becomes one answer again.
 
-"picture": windows of a picture. "volume": windows of a volume. "neighbours": each slice of a volume with the one before and the one after it
-as channels (2.5-D). "planes": such slices along all three axes, whose answers are averaged.
+"picture": windows of a picture. "volume": windows of a volume. "neighbours": each slice of a volume with the one before and the one after
+it as channels (2.5-D). "planes": such slices along all three axes, whose answers are averaged.
 """
 
 from __future__ import annotations

@@ -28,9 +28,8 @@ SHARED = 224
 def sizes(settings: Mapping[str, Any], headers: Sequence[Header], look: str) -> dict[str, Any]:
     """`size` and `depth` of the windows."""
     if look == "volume":
-        depth, *rest = (
-            min(int(most), _up(max(side))) for most, side in zip(BOX, zip(*(h.size for h in headers), strict=True), strict=True)
-        )
+        whole = np.array([header.size for header in headers]).max(0)
+        depth, *rest = (min(most, _up(int(side))) for most, side in zip(BOX, whole, strict=True))
         return {"size": tuple(rest), "depth": depth}
     sides = [_faces(header, look) for header in headers]
     height, width = (_up(max(side)) for side in zip(*sides, strict=True))
@@ -86,4 +85,3 @@ def refuse_settings_of_others(settings: Mapping[str, Any]) -> None:
         raise UsageError("focal_gamma: is of the focal loss; leave it out")
     if settings["size"] and min(settings["size"]) < STEP:
         raise UsageError(f"size: {min(settings['size'])} is less than a network of four halvings needs; set it to {STEP} or more")
-    assert np.isfinite(settings["border"])

@@ -235,26 +235,25 @@ class SuperResolution(Task):
     # --- learning ---------------------------------------------------------------------------------------------------------------
 
     def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
-        """Random crops of the sharp windows, turned and mirrored, in 0…1; the truths are what became of them as small pictures."""
-        top, how, side = 2**self.bits - 1, self.augmentation, self.patch
+        """Random crops of the sharp windows, turned and mirrored; the truths are what becomes of them as small pictures, in 0…1."""
+        how, side = self.augmentation, self.patch
         draws = rng.uniform(5)
         crops = []
-        for image, placement, (down, across, mirror, turn, which) in zip(batch.images, batch.placements, draws, strict=True):
+        for image, placement, (down, across, mirror, turn, which) in zip(batch.images.float(), batch.placements, draws, strict=True):
             sides = zip(pictures.real_part(placement, self.factor), self.size, (down, across), strict=True)
             y, x = (self._start(first, last, whole, place) for (first, last), whole, place in sides)
             crop = image[:, y : y + side, x : x + side]
             crop = crop.rot90(1 + int(3 * which), (1, 2)) if turn < how.turn else crop
             crops.append(crop.flip(2) if mirror < how.mirror else crop)
-        sharp = torch.stack(crops).float() / top
-        return replace(batch, images=sharp, truths=pictures.shrunk(sharp, self.factor, top))
+        sharp = torch.stack(crops)
+        return replace(batch, images=sharp, truths=pictures.shrunk(sharp / self._top, self.factor, self._top))
 
     def _start(self, first: int, last: int, whole: int, place: float) -> int:
         """Of a crop, at a share of the way along the part of a window that shows something; where that is too short, it reaches beyond."""
         return min(first, whole - self.patch) + int((max(0, last - first - self.patch) + 1) * place)
 
     def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
-        top = 1 if batch.images.is_floating_point() else 2**self.bits - 1
-        shown = (batch.images.float() / top).permute(0, 2, 3, 1).cpu().numpy()
+        shown = (batch.images.float() / self._top).permute(0, 2, 3, 1).cpu().numpy()
         size = f"{shown.shape[2] // self.factor}×{shown.shape[1] // self.factor} → {shown.shape[2]}×{shown.shape[1]}"
         return [(to_rgb8(picture), size) for picture in shown]
 
@@ -270,8 +269,13 @@ class SuperResolution(Task):
     def loss(self, network: nn.Module, batch: Batch, turn: int, rng: Draws) -> dict[str, torch.Tensor]:
         """Of what the network is told of, brightness or RGB; the outermost pixels, which a crop shows too little of, do not count."""
         rim = self.factor
-        error = (network(self._told(batch.truths)).float() - self._told(batch.images))[..., rim:-rim, rim:-rim]
+        error = (network(self._told(batch.truths)).float() - self._told(batch.images / self._top))[..., rim:-rim, rim:-rim]
         return {"total": CRITERIA[self.criterion](error)}
+
+    @property
+    def _top(self) -> int:
+        """The highest level of the sharp pictures."""
+        return 2**self.bits - 1
 
     def _told(self, images: torch.Tensor) -> torch.Tensor:
         return pictures.brightness(images) if self.colours == "luma" else images
@@ -279,12 +283,12 @@ class SuperResolution(Task):
     # --- answers ----------------------------------------------------------------------------------------------------------------
 
     def outputs(self, network: nn.Module, batch: Batch) -> torch.Tensor:
-        """B×C×H×W in 0…1, the windows made large, without their margins; sharp ones, whose truths are known, are made small first."""
-        if batch.truths is None:
+        """B×C×H×W in 0…1, the windows made large, without their margins; sharp ones are made small first."""
+        if pictures.asks(batch.images):
             low = batch.images[:, : pictures.ALPHA].float() / 65535
         else:
-            top = 2**self.bits - 1
-            low = pictures.continued(pictures.shrunk(batch.images.float() / top, self.factor, top), list(batch.placements), self.factor)
+            low = pictures.shrunk(batch.images.float() / self._top, self.factor, self._top)
+            low = pictures.continued(low, list(batch.placements), self.factor)
         return self._inner(self._enlarged(network, low), self.margin * self.factor)
 
     def _enlarged(self, network: nn.Module, low: torch.Tensor) -> torch.Tensor:
@@ -296,7 +300,7 @@ class SuperResolution(Task):
         return answers[..., margin : answers.shape[-2] - margin, margin : answers.shape[-1] - margin]
 
     def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
-        asked, placements = batch.truths is None, list(batch.placements)
+        asked, placements = pictures.asks(batch.images), list(batch.placements)
         grown = self.factor if asked else 1
         found = []
         for i, end in spans(tuple(batch.sources)):

@@ -69,6 +69,11 @@ def asked(picture: np.ndarray) -> np.ndarray:
     return np.concatenate([colours, alpha, np.full_like(alpha, 32 * channels + bits)], axis=2)
 
 
+def asks(views: torch.Tensor) -> bool:
+    """Whether views B×C×H×W are of pictures that are to grow, as `asked` gives them, and not of sharp ones."""
+    return views.shape[1] > HELD
+
+
 def held(views: torch.Tensor) -> tuple[int, int]:
     """Channels and bits of the file that views B×5×H×W show."""
     channels, bits = divmod(int(views[0, HELD, 0, 0]), 32)
