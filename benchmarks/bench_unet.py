@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from side_by_side import compare
 from torch import Tensor, nn
 
-from pellucid.engine.machine import fast_bfloat16
+from pellucid.engine.machine import fast_bfloat16, place
 from pellucid.models import segmenter
 
 SIZE, SECONDS, CPU = 512, 60, torch.device("cpu")
@@ -29,7 +29,7 @@ def blobs(count: int, size: int, generator: torch.Generator) -> tuple[Tensor, Te
 
 
 def learn(network: nn.Module, generator: torch.Generator) -> nn.Module:
-    network = network.train().to(memory_format=torch.channels_last)
+    network = place(network, CPU, torch.channels_last).train()
     stepper, end = torch.optim.AdamW(network.parameters(), lr=1e-3), time.perf_counter() + SECONDS
     while time.perf_counter() < end:
         pictures, truths = blobs(4, 128, generator)
@@ -53,7 +53,6 @@ def side_by_side(width: int) -> None:
     learn(fast, generator)
     plain = segmenter("unet", 2, 1, (SIZE, SIZE), width=width).eval()
     plain.load_state_dict(fast.state_dict())
-    plain.to(memory_format=torch.contiguous_format)
     pictures, truths = blobs(8, SIZE, generator)
 
     @torch.inference_mode()

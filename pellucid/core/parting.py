@@ -11,10 +11,10 @@ SMOOTH = 3.0
 def parted(inside: np.ndarray, basin: float, floor: float) -> np.ndarray:
     """int32 H×W: the objects, numbered from 1; 0 where there is none.
 
-    inside: float H×W, how likely a pixel is inside an object. The walls are a landscape, 1 − inside, that is flooded from its basins; where
-    two floods meet, two objects touch (watershed; Meyer 1994). basin: how much higher than its ground the lowest way out of a basin must be;
-    shallower ones are part of their neighbour (h-minima; Soille 2003, section 6.3.4). floor: a pixel that is less likely inside than this is
-    in no object.
+    inside: float H×W, how likely a pixel is inside an object. The walls are a landscape, 1 − inside, that is flooded from its basins;
+    where two floods meet, two objects touch (watershed; Meyer 1994). basin: how much higher than its ground the lowest way out of a basin
+    must be; shallower ones are part of their neighbour (h-minima; Soille 2003, section 6.3.4). floor: a pixel that is less likely inside
+    than this is in no object.
     """
     from scipy.ndimage import gaussian_filter, label
     from skimage.morphology import h_minima

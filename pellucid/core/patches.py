@@ -24,8 +24,9 @@ FADE = 1 / 8
 
 @dataclass(frozen=True)
 class Windows:
-    """How a picture is looked at. size: of a window, in n numbers, larger than `overlap` and `step` together. margin: pixels that an answer lacks on every side. overlap: pixels that
-    the answers of neighbours share at least. step: windows begin at its multiples, so that pooling meets the same pixels in all of them."""
+    """How a picture is looked at. size: of a window, in n numbers, larger than `overlap` and `step` together. margin: pixels that an answer
+    lacks on every side. overlap: pixels that the answers of neighbours share at least. step: windows begin at its multiples, so that
+    pooling meets the same pixels in all of them."""
 
     size: tuple[int, ...]
     margin: int = 0
@@ -38,7 +39,7 @@ class Windows:
         return tuple(side - 2 * self.margin for side in self.size)
 
     def starts(self, whole: Sequence[int]) -> list[tuple[int, ...]]:
-        """Where the answers begin in a picture of this size, the last axis running fastest; they cover it, and the last may reach beyond."""
+        """Where the answers begin in a picture of this size, the last axis fastest; they cover it, and the last may reach beyond."""
         overlap = self.overlap or (0,) * len(self.size)
         return list(product(*(_starts(*each, self.step) for each in zip(whole, self.answer, overlap, strict=True))))
 
@@ -52,7 +53,7 @@ class Windows:
         return taken(image, origin, self.size), Placement(translation(origin), whole, self.size, space=space)
 
     def blended(self, answers: Sequence[torch.Tensor], placements: Sequence[Placement]) -> torch.Tensor:
-        """K×answer of each window of one picture, to float32 K×the picture's size: a mean, weighted so that windows fade into each other."""
+        """K×answer of each window of one picture, to float32 K×the picture's size: a mean in which windows fade into each other."""
         whole = placements[0].source_size
         if len(answers) == 1:
             return _inside(answers[0].float(), [each + self.margin for each in origin_of(placements[0])], whole)
@@ -114,7 +115,7 @@ def translation(origin: Sequence[int]) -> np.ndarray:
 
 def origin_of(placement: Placement) -> tuple[int, ...]:
     """Where a window begins in its source, in the order of the array's axes."""
-    return tuple(int(round(-each)) for each in placement.matrix[::-1, -1])
+    return tuple(round(-each) for each in placement.matrix[::-1, -1])
 
 
 def _starts(whole: int, part: int, overlap: int, step: int) -> list[int]:

@@ -36,8 +36,8 @@ Bad = list[tuple[str, str]]
 class Views:
     """The fitted views of some samples.
 
-    samples: N. images: all views there are, M×H×W×C (or M×D×H×W×C), uint8 or uint16, shared between parts. first, counts: N each; the views of
-    sample i are `counts[i]` rows from `first[i]` on. truths: N, as the room batches them: a tensor, or a NumPy array of anything.
+    samples: N. images: all views there are, M×H×W×C (or M×D×H×W×C), uint8 or uint16, shared between parts. first, counts: N each; the views
+    of sample i are `counts[i]` rows from `first[i]` on. truths: N, as the room batches them: a tensor, or a NumPy array of anything.
     """
 
     samples: tuple[Sample, ...]

@@ -32,9 +32,9 @@ def inspect(
     """Shapes, parameters, activations, multiplications, memory and receptive fields of each layer, without weights or memory.
 
     network: a name of MODELS, SEGMENTERS or ENLARGERS, a notation, a run folder, or "module:function" or "file.py:function" that returns
-    an nn.Module, which runs that code. input: "3x224x224" (channels × height × width); for a run its own. classes: answers of a named network; where
-    nothing is said 10, of one that answers about every pixel 2. data: what to hold it against, which also sets input and classes as
-    training would. html: a page to write.
+    an nn.Module, which runs that code. input: "3x224x224" (channels × height × width); for a run its own. classes: answers of a named
+    network; where nothing is said 10, of one that answers about every pixel 2. data: what to hold it against, which also sets input and
+    classes as training would. html: a page to write.
     """
     if str(network) and Path(network).is_dir():
         if input is not None or classes is not None:

@@ -24,7 +24,8 @@ COLOURS = ("luma", "rgb")
 IMBALANCE = ("none", "class_weights", "oversample", "undersample", "undersample_clusters", "augment_minority")
 SCORES = ("accuracy", "balanced_accuracy", "map", "map50", "dice", "iou", "rand", "psnr", "ssim")
 SPLITS = ("own", "val_as_test", "by_heart")
-POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong", "scenes", "fields", "volumes", "quarters")
+POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong", "scenes")
+POLICIES += ("fields", "volumes", "quarters")
 _GEOMETRY = ("mirror", "turn", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
 STRENGTHS = (*_GEOMETRY, "colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix", "mosaic")
 INITIAL = ("own", "zero_bias", "he", "large", "equal")
@@ -65,11 +66,19 @@ class Recipe:
     upsampling: str | None = _setting(None, "How a U-Net's maps grow again.", choices=UPSAMPLINGS, of=_MASKS)
     skips: str | None = _setting(None, "How a U-Net's fine maps meet the coarse ones.", choices=SKIPS, of=_MASKS)
     look: str | None = _setting(
-        None, "How a volume is seen: a slice with its neighbours as channels, such slices along three axes, or in 3-D.", choices=LOOKS, of=_MASKS
+        None,
+        "How a volume is seen: a slice with its neighbours as channels, such slices along three axes, or in 3-D.",
+        choices=LOOKS,
+        of=_MASKS,
     )
     annotator: str | None = _setting(None, 'Whose masks are learnt where several drew them: a name, or "mean".', of=_MASKS)
     border: float = _setting(0.0, "Weight of narrow gaps between objects (U-Net's w0, 10 in the paper).", 0, 100, of=_MASKS)
-    refine: str | None = _setting(None, "After the network: a mean-field CRF, or one trained with it, or watershed lines between objects that touch.", choices=REFINEMENTS, of=_MASKS)
+    refine: str | None = _setting(
+        None,
+        "After the network: a mean-field CRF, or one trained with it, or watershed lines between objects that touch.",
+        choices=REFINEMENTS,
+        of=_MASKS,
+    )
     smallest: int = _setting(0, "Objects of fewer pixels are removed, and such holes filled.", 0, of=_MASKS)
     factor: int | None = _setting(None, "How many times larger a picture becomes.", 2, 4, of=_SHARPER)
     colours: str | None = _setting(None, "What is learnt: brightness alone, as in the papers, or RGB.", choices=COLOURS, of=_SHARPER)
@@ -189,9 +198,9 @@ class Recipe:
     def refuse_others(self, task: str) -> None:
         """Raises UsageError for a setting that means nothing to this task."""
         for setting in fields(self):
-            of = setting.metadata["of"]
-            if of and task not in of and getattr(self, setting.name) != setting.default:
-                raise UsageError(f"{setting.name}: {getattr(self, setting.name)} is of {' and '.join(of)}, and this is {task}; leave it out")
+            value, of = getattr(self, setting.name), setting.metadata["of"]
+            if value and value != setting.default and of and task not in of:
+                raise UsageError(f"{setting.name}: {value} is of {' and '.join(of)}, and this is {task}; leave it out")
 
     def completed(self, proposed: Mapping[str, Any]) -> Recipe:
         """This recipe with a proposed value wherever the user left one open."""
@@ -203,9 +212,10 @@ class Recipe:
             "# Every setting of this run. `pellucid train DATA --recipe recipe.toml` repeats it.",
             f"data = {json.dumps(data)}",
         ]
-        for key, value in self.settings().items():
-            if value is not None:
-                lines.append(f"{key} = {in_toml(value)}")
+        for setting in fields(self):
+            value, of = getattr(self, setting.name), setting.metadata["of"]
+            if value is not None and (not of or self.task in of):
+                lines.append(f"{setting.name} = {in_toml(value)}")
         return "\n".join(lines) + "\n"
 
 

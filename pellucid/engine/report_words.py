@@ -48,7 +48,8 @@ def of_score(name: str, epochs: Sequence[float], training: Sequence[float], vali
         gap = fitted[-1][1] - seen[-1][1]
         side = "about level with" if abs(gap) < 0.01 else f"{100 * abs(gap):.1f} points {'above' if gap > 0 else 'below'}"
         said += f"At the end training is {side} validation. "
-    return said + f"Training {words.named(name)} is measured on augmented batches while the weights still change, so the two are not quite alike."
+    measured = "is measured on augmented batches while the weights still change, so the two are not quite alike."
+    return said + f"Training {words.named(name)} {measured}"
 
 
 def of_total(epochs: Sequence[float], training: Sequence[float]) -> str:

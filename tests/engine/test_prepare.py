@@ -121,7 +121,7 @@ def test_val_as_test_is_refused_where_there_is_no_val_or_a_test(parted: Path, pr
     ],
 )
 def test_a_classifier_has_no_boxes(settings: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match=f"^{next(iter(settings))}: .* is of detection"):
+    with pytest.raises(UsageError, match=f"^{next(iter(settings))}: .* is of (detection|other tasks)"):
         prepare("digits", make(**SETTINGS, **settings), Say(quiet=True))
 
 

@@ -167,6 +167,10 @@ def test_crf_as_rnn_is_mean_field_after_the_network() -> None:
     assert set(joined.state_dict()) == {*("appearance", "smoothness", "compatibility", "network.backbone.weight", "network.backbone.bias")}
 
 
+def test_an_account_of_shapes_ends_with_the_network() -> None:
+    assert CrfAsRnn(Valid(), 2).to("meta")(torch.empty(1, 3, 20, 24, device="meta")).shape == (1, 2, 16, 20)
+
+
 def test_crf_as_rnn_learns_its_weights_and_the_network() -> None:
     torch.manual_seed(0)
     _, picture, truth = scene(24, 28)
@@ -194,7 +198,7 @@ def test_refined_takes_and_gives_arrays(kind: type) -> None:
     logits, picture, truth = scene()
     soft = logits.softmax(1)[0].mul(255).round().numpy().astype(np.uint8)
     most = np.iinfo(kind).max if kind != np.float32 else 1
-    pixels = (picture[0].permute(1, 2, 0).clamp(0, 1).numpy() * most).astype(kind)
+    pixels: np.ndarray = (picture[0].permute(1, 2, 0).clamp(0, 1).numpy() * most).astype(kind)
     mask, sure = refined(soft, pixels, CIRCLE)
     assert mask.dtype == sure.dtype == np.uint8 and sure.shape == soft.shape
     assert (mask != truth.numpy()).mean() < 0.01

@@ -191,10 +191,10 @@ def test_the_head_of_a_backbone_is_left_out_and_its_weights_keep_their_names() -
     assert sum(bool(stage) for stage in transfer.stages(network, (3, 64, 64))) == 6
 
 
-def test_the_first_answers_are_about_equal_and_every_weight_learns() -> None:
+def test_the_first_answers_are_of_no_size_to_speak_of_and_every_weight_learns() -> None:
     network = made(size=(32, 32), width=4).train()
     logits = network(torch.randn(2, 1, 32, 32))
-    assert logits.std() < 0.3
+    assert 0.2 < logits.std() < 2
     F.cross_entropy(logits, torch.randint(3, (2, 32, 32))).backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
 

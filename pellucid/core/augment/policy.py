@@ -11,13 +11,14 @@ LIMITS = {"rotate": 180, "shear": 45, "mixup": 10, "cutmix": 10}
 class Augmentation:
     """How far each change may go; 0 switches it off. Raises ValueError for a strength out of range.
 
-    mirror: probability of left-right reflection. turn: probability of a turn by 90, 180 or 270 degrees, of squares alone. crop: the largest part of each side that is cut away at a random place.
-    zoom: ± share of the size. rotate, shear: ± degrees. shift: ± share of the side. elastic: standard deviation of a smooth random
-    displacement (Simard et al. 2003), as a share of the side. thin_plate: each of 4×4 control points of a thin plate (Bookstein 1989)
-    moves by ± this share of the side. colour: ± share of brightness, contrast and saturation. pca_colour: deviation of the shift along the
-    principal components of the training pixels (Krizhevsky et al. 2012). channel_shift: ± share of the range, each channel by itself.
-    erase: probability of a rectangle of 2 to 33 % without content (Zhong et al. 2020). mixup, cutmix: α of the Beta(α, α) distribution
-    of a partner's share (Zhang et al. 2018, Yun et al. 2019); where both are on, each picture takes one of them by a coin.
+    mirror: probability of left-right reflection. turn: probability of a turn by 90, 180 or 270 degrees, of squares alone. crop: the largest
+    part of each side that is cut away at a random place. zoom: ± share of the size. rotate, shear: ± degrees. shift: ± share of the side.
+    elastic: standard deviation of a smooth random displacement (Simard et al. 2003), as a share of the side. thin_plate: each of 4×4
+    control points of a thin plate (Bookstein 1989) moves by ± this share of the side. colour: ± share of brightness, contrast and
+    saturation. pca_colour: deviation of the shift along the principal components of the training pixels (Krizhevsky et al. 2012).
+    channel_shift: ± share of the range, each channel by itself. erase: probability of a rectangle of 2 to 33 % without content (Zhong et
+    al. 2020). mixup, cutmix: α of the Beta(α, α) distribution of a partner's share (Zhang et al. 2018, Yun et al. 2019); where both are on,
+    each picture takes one of them by a coin. mosaic: probability of a picture made of four.
     """
 
     mirror: float = 0.0

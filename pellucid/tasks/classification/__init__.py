@@ -22,7 +22,7 @@ from ...core.errors import DataError, UsageError, did_you_mean
 from ...core.formats import Reading
 from ...core.formats.reading import check_classes
 from ...core.images import Header
-from ...core.losses import LIKELIHOODS, mean_loss
+from ...core.losses import LIKELIHOODS, LOSSES, mean_loss
 from ...core.rng import Draws
 from ...core.types import Batch, Placement, Prediction, Sample
 from .. import pixels
@@ -33,9 +33,9 @@ from . import report
 from .answers import Answers
 from .sheet import worst
 
-# Of settings: what only a task with boxes in its pictures has, and what of others it has for itself.
-_OF_BOXES = ("detector", "neck", "anchors", "aim", "mosaic")
-_BOXES_ALONE = {"loss": ("bce",), "score": ("map", "map50"), "augment": ("scenes",)}
+# Of settings that other tasks have too, what is of this one.
+_OWN = {"loss": tuple(LOSSES), "score": ("accuracy", "balanced_accuracy")}
+_STRANGE = {"augment": ("scenes", "fields", "volumes", "quarters")}
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Classification(Task):
 
     @staticmethod
     def propose(settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> dict[str, Any]:
-        _refuse_settings_of_boxes(settings)
+        _refuse_settings_of_others(settings)
         size = settings["size"] or models.fixed_size(settings["model"] or "") or _natural_size(headers)
         count = len(reading.samples)
         letters = all(len(name) == 1 and name.isalnum() for name in reading.classes)
@@ -383,12 +383,13 @@ class Classification(Task):
         return report.sections(found)
 
 
-def _refuse_settings_of_boxes(settings: Mapping[str, Any]) -> None:
-    strange = [name for name in _OF_BOXES if settings[name]]
-    strange += [name for name, values in _BOXES_ALONE.items() if settings[name] in values]
+def _refuse_settings_of_others(settings: Mapping[str, Any]) -> None:
+    strange = [name for name, values in _OWN.items() if settings[name] not in (None, *values)]
+    strange += [name for name, values in _STRANGE.items() if settings[name] in values]
+    strange += ["mosaic"] if settings["mosaic"] else []
     if strange:
         name = strange[0]
-        raise UsageError(f"{name}: {settings[name]} is of detection, and these pictures are classified; leave it out")
+        raise UsageError(f"{name}: {settings[name]} is of other tasks, and these pictures are classified; leave it out")
 
 
 def _natural_size(headers: Sequence[Header]) -> tuple[int, int]:

@@ -361,6 +361,8 @@ def _refuse_settings_of_whole_pictures(settings: Mapping[str, Any]) -> None:
         raise UsageError(f"size: {min(settings['size'])} is less than one place of the coarsest map; set it to {COARSEST} or more")
     if settings["score"] not in (None, "map", "map50"):
         raise UsageError(f"score: {settings['score']} is of whole pictures; a detector is chosen by map or map50")
+    if settings["augment"] in ("fields", "volumes", "quarters"):
+        raise UsageError(f"augment: {settings['augment']} is of masks and sharp pictures; choose scenes")
     if settings["imbalance"] != "none":
         raise UsageError(f"imbalance: {settings['imbalance']} counts pictures of one class each; leave it out")
     if settings["focal_gamma"] != 2:

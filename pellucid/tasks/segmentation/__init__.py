@@ -46,8 +46,8 @@ LEAST_STEPS = 100
 
 @dataclass(frozen=True)
 class Segmentation(Task):
-    """size: (height, width) of a window, or (depth, height, width). bits: 8 or 16, the depth of the stored views. mean, std: per channel, of
-    pixels scaled to 0..1. scale: what the network gets (see `pixels.offset_and_gain`). look: how a picture or a volume is seen (`looks`).
+    """size: (height, width) of a window, or (depth, height, width). bits: 8 or 16, the depth of the stored views. mean, std: per channel,
+    of pixels scaled to 0..1. scale: what the network gets (see `pixels.offset_and_gain`). look: how a picture or a volume is seen (`looks`).
     parts: what the channels of a volume are called. width, upsampling, skips: of the network. margin: pixels that its answer lacks on
     every side; step: by how many it halves.
     threshold, refine, smallest, basin, floor: what is done to an answer after the network (`finding.Finding`), its numbers chosen on

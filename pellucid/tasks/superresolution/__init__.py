@@ -239,10 +239,10 @@ class SuperResolution(Task):
         how, side = self.augmentation, self.patch
         draws = rng.uniform(5)
         crops = []
-        for image, placement, (down, across, mirror, turn, which) in zip(batch.images.float(), batch.placements, draws, strict=True):
+        for image, placement, (down, across, mirror, turn, which) in zip(batch.images, batch.placements, draws, strict=True):
             sides = zip(pictures.real_part(placement, self.factor), self.size, (down, across), strict=True)
             y, x = (self._start(first, last, whole, place) for (first, last), whole, place in sides)
-            crop = image[:, y : y + side, x : x + side]
+            crop = image[:, y : y + side, x : x + side].float()
             crop = crop.rot90(1 + int(3 * which), (1, 2)) if turn < how.turn else crop
             crops.append(crop.flip(2) if mirror < how.mirror else crop)
         sharp = torch.stack(crops)

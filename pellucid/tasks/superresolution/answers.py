@@ -119,5 +119,6 @@ def _mean(values: np.ndarray) -> Score:
 
 
 def _reaching(name: str, score: Score) -> str:
-    reach = "no interval: one picture" if score["low"] is None else f"{said(name, score['low'])} to {said(name, score['high'])}"
+    ends = ("no interval: one picture",) if score["low"] is None else (said(name, score[end]).split()[0] for end in ("low", "high"))
+    reach = " to ".join(ends)
     return f"{said(name, score['value'])} ({reach})"

@@ -120,7 +120,7 @@ def joined(answers: torch.Tensor, placements: Sequence[Placement], margin: int, 
         place = (slice(top, top + height), slice(left, left + width))
         total[(slice(None), *place)] += (answer.flip(-1) if flipped else answer)[:, :height, :width]
         times[place] += 1
-    return total / times
+    return total.div_(times)
 
 
 def _origin(placement: Placement) -> tuple[tuple[int, ...], bool]:

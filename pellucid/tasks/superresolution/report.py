@@ -73,4 +73,4 @@ def _signed(name: str, value: float) -> str:
 
 
 def _reach(name: str, score: Mapping[str, Any]) -> str:
-    return "" if score["low"] is None else f"{said(name, score['low'])} to {said(name, score['high'])}"
+    return "" if score["low"] is None else f"{said(name, score['low']).split()[0]} to {said(name, score['high'])}"

@@ -16,7 +16,7 @@ from .pictures import enlarged
 
 SHOWN, SIDE, CELL = 8, 96, 288
 # An error as large as this is white, or black, in the drawing of it: most are far smaller.
-GLARING = 48
+GLARING = 96
 
 
 def worst(samples: Sequence[Sample], predictions: Sequence[Prediction], factor: int) -> np.ndarray | None:
