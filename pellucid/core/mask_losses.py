@@ -57,8 +57,17 @@ def tversky(logits: Tensor, truths: Tensor, weights: Tensor | None, border: Tens
 
 
 def dice_cross_entropy(logits: Tensor, truths: Tensor, weights: Tensor | None, border: Tensor | None, gamma: float) -> Tensor:
-    """The sum of both: the slope of cross-entropy where Dice is flat, at the beginning (Isensee et al., nnU-Net, 2021)."""
-    return dice(logits, truths, weights, border, gamma) + cross_entropy(logits, truths, weights, border, gamma)
+    """The sum of both: the slope of cross-entropy where Dice is flat, at the beginning (Isensee et al., nnU-Net, 2021).
+
+    Dice is here of the classes that are in the batch: that of an absent one is best where it is nowhere, at any price, and batches without
+    a rare class would unlearn what the others taught. Cross-entropy says what is absent.
+    """
+    likely, true = _areas(logits, truths)
+    both, said, there = _sums(likely * true), _sums(likely.square()), _sums(true.square())
+    present = there > 0
+    own = None if weights is None else weights[-len(there) :][present]
+    missing = _missing(((2 * both + 1) / (said + there + 1))[present], own) if present.any() else 0 * both.sum()
+    return missing + cross_entropy(logits, truths, weights, border, gamma)
 
 
 Loss = Callable[[Tensor, Tensor, Tensor | None, Tensor | None, float], Tensor]

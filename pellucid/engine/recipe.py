@@ -75,19 +75,19 @@ class Recipe:
     border: float = _setting(0.0, "Weight of narrow gaps between objects (U-Net's w0, 10 in the paper).", 0, 100, of=_MASKS)
     refine: str | None = _setting(
         None,
-        "After the network: a mean-field CRF, or one trained with it, or watershed lines between objects that touch.",
+        "After the network: a CRF by mean field, one trained with it, or objects that touch parted along the walls between them.",
         choices=REFINEMENTS,
         of=_MASKS,
     )
-    smallest: int = _setting(0, "Objects of fewer pixels are removed, and such holes filled.", 0, of=_MASKS)
-    factor: int | None = _setting(None, "How many times larger a picture becomes.", 2, 4, of=_SHARPER)
-    colours: str | None = _setting(None, "What is learnt: brightness alone, as in the papers, or RGB.", choices=COLOURS, of=_SHARPER)
+    smallest: int = _setting(0, "Pieces of a mask with fewer pixels become what is around them; 0 leaves all.", 0, of=_MASKS)
+    factor: int | None = _setting(None, "How many times larger a picture becomes: 2, 3 or 4.", 2, 4, of=_SHARPER)
+    colours: str | None = _setting(None, "What an enlarger learns: brightness, as in the papers, or RGB.", choices=COLOURS, of=_SHARPER)
     weights: str | None = _setting(None, "Begin with these: a name of `pellucid weights list`, or a .safetensors or .pth file.")
-    size: tuple[int, int] | None = _setting(None, "Height and width that pictures are fitted to: 64 or 48x96.", 1, 8192)
-    patch: int | None = _setting(None, "Side of the random crops that training sees.", 8, 4096, of=_MASKS + _SHARPER)
+    size: tuple[int, int] | None = _setting(None, "Height and width of pictures as the network sees them, or of windows: 64 or 48x96.", 1, 8192)
+    patch: int | None = _setting(None, "Side of the random crops that training sees, in pixels.", 8, 4096, of=_MASKS + _SHARPER)
     depth: int | None = _setting(None, "Slices of the windows that a volume is seen through.", 1, 1024, of=_MASKS)
-    epochs: int | None = _setting(None, "Times that every training picture is seen.", 1)
-    batch: int | None = _setting(None, "Pictures a step, over all processes.", 1)
+    epochs: int | None = _setting(None, "Passes through the training pictures.", 1)
+    batch: int | None = _setting(None, "Pictures, or crops of them, a step, over all processes.", 1)
     optimizer: str | None = _setting(None, "How a step is taken from a gradient.", choices=OPTIMIZERS)
     lr: float | None = _setting(None, "Learning rate, at its peak.", 0)
     momentum: float = _setting(0.9, "Of sgd and nesterov.", 0, 1)
@@ -138,8 +138,8 @@ class Recipe:
     train_pictures: int | None = _setting(None, "Train on so many of the training pictures, each class in its proportion.", 2)
     split: str = _setting(
         "own",
-        "What the data's own parts are: as they are called, or its val the test, with validation cut from train; or every picture in all "
-        "parts, to see what is learnt by heart.",
+        "Which pictures are the test: the data's own parts as they are called; its val, with validation cut from train; or all pictures "
+        "in every part, to see what is learnt by heart.",
         choices=SPLITS,
     )
     test: str | None = _setting(None, 'Names of the pictures of the test part, as patterns: "18,19,2?"; the others are shared out.')

@@ -58,6 +58,7 @@ def write(run: Path) -> Path:
         words=words,
         markup=Markup,
         worst=task.worst,
+        seen=task.seen,
         headline=task.headline(summary) if summary.get("test") else None,
         before=[*(section for section in particular if section.title == EVIDENCE), *learnt],
         after=[section for section in particular if section.title != EVIDENCE],

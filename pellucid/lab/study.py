@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DataError
 from ..core.files import write_json, write_text
+from ..core.words import named, said
 from ..engine.runs import RUNS, slug
 from ..engine.say import Say, clock
 from . import plan, running
@@ -74,13 +75,14 @@ class Result:
     def _arm(self, arm: str) -> str:
         states = self.of(arm)
         scores = [state.score for state in states if state.score is not None]
-        said, score = [], self.study.score.replace("_", " ")
+        lines, score = [], self.study.score
         if scores:
-            said.append(f"{score} {mean(scores):.2%} ({min(scores):.2%} to {max(scores):.2%} over {len(scores)})")
+            average, least, most = (said(score, value, "{:.2%}".format) for value in (mean(scores), min(scores), max(scores)))
+            lines.append(f"{named(score)} {average} ({least} to {most} over {len(scores)})")
         for name in ("diverged", "failed", "interrupted", "missing"):
             if count := sum(state.state == name for state in states):
-                said.append(f"{name} in {count} of {len(states)} runs" + (", which the mean leaves out" if scores else ""))
-        return "; ".join(said)
+                lines.append(f"{name} in {count} of {len(states)} runs" + (", which the mean leaves out" if scores else ""))
+        return "; ".join(lines)
 
 
 def study(
@@ -183,7 +185,7 @@ def _work(chosen: Study, folder: Path, before: Sequence[State], say: Say) -> Non
 def _told(state: State, score: str) -> str:
     """One run in one line."""
     how = {
-        "done": f"{score.replace('_', ' ')} {state.score or 0:.2%} in {clock(state.seconds)}",
+        "done": f"{named(score)} {said(score, state.score, '{:.2%}'.format)} in {clock(state.seconds)}",
         "diverged": f"diverged ({state.reason})",
         "failed": f"FAILED: {state.reason}",
     }

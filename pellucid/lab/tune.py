@@ -20,9 +20,11 @@ import torch
 
 from ..core.errors import ModelError, NonFiniteLoss, PellucidError, UsageError, did_you_mean
 from ..core.rng import generator
+from ..core.words import said
 from ..engine import machine, runs
 from ..engine import recipe as recipes
 from ..engine.prepare import Prepared, prepare, with_weights
+from ..engine.recipe import Recipe
 from ..engine.say import Say
 from ..engine.train import Interrupted, train
 from ..engine.trial import epochs
@@ -108,7 +110,7 @@ def tune(
     name = runs.slug(name or first.reading.name)
     folder = runs.RUNS / "tune" / name
     identity = plan.identity(first.facts["fingerprint"])
-    shared = Shared.opened(plan, storage, folder, name, int(first.recipe.epochs or 1), identity, trials)
+    shared = Shared.opened(plan, storage, folder, name, first.recipe, identity, trials)
     say.line(f"study {name}: {len(shared.trials())} trials of {_described(plan)}\nstudy folder: {folder}")
     try:
         with shared.claims.beating(), torch.random.fork_rng(devices=[]):
@@ -196,17 +198,20 @@ class Bench:
 
 @dataclass(frozen=True)
 class Shared:
-    """A study in its database, as any process sees it. full: epochs of a trial that is not stopped."""
+    """A study in its database, as any process sees it. full: epochs of a trial that is not stopped. score: by whose name it is said."""
 
     plan: Plan
     storage: BaseStorage
     name: str
     full: int
+    score: str
     claims: Claims
 
     @staticmethod
-    def opened(plan: Plan, address: str | None, folder: Path, name: str, full: int, identity: dict, trials: int) -> Shared:
-        """The study, begun or joined, with at least so many trials. Raises UsageError when it is another study, or cannot be opened."""
+    def opened(plan: Plan, address: str | None, folder: Path, name: str, first: Recipe, identity: dict, trials: int) -> Shared:
+        """The study, begun or joined, with at least so many trials. first: the recipe of one of them.
+
+        Raises UsageError when it is another study, or cannot be opened."""
         engine = connected(address, folder)
         from optuna import create_study
         from optuna.storages import RDBStorage, get_storage
@@ -227,7 +232,7 @@ class Shared:
         except SQLAlchemyError as error:
             shown = engine.url.render_as_string()
             raise UsageError(f"storage: {shown}: cannot be used as a study's database ({str(error).splitlines()[0]})") from None
-        return Shared(plan, storage, name, full, claims)
+        return Shared(plan, storage, name, int(first.epochs or 1), str(first.score), claims)
 
     def trials(self) -> list[FrozenTrial]:
         return self.storage.get_all_trials(self._id(), deepcopy=False)
@@ -328,16 +333,16 @@ def _run(trial: Trial, shared: Shared, train_epochs: Callable[[Mapping[str, Any]
     trial.set_user_attr("epochs", epoch)
     state = {"stopped": TrialState.PRUNED, "finished": TrialState.COMPLETE, "diverged": TrialState.COMPLETE}.get(outcome, TrialState.FAIL)
     trial.study.tell(trial.number, best if state is TrialState.COMPLETE else None, state=state)
-    return _line(trial.number, len(shared.trials()), chosen, best, epoch, outcome)
+    return _line(trial.number, len(shared.trials()), chosen, said(shared.score, best, "{:.2%}".format), epoch, outcome)
 
 
-def _line(number: int, count: int, chosen: Mapping[str, Any], score: float, epoch: int, outcome: str) -> str:
+def _line(number: int, count: int, chosen: Mapping[str, Any], score: str, epoch: int, outcome: str) -> str:
     settings = "  ".join(f"{key} {shown(value)}" for key, value in chosen.items())
     if outcome in ("finished", "stopped"):
-        said = f"{score:.2%}" + (f"  stopped after {epoch} epoch{'s' * (epoch > 1)}" if outcome == "stopped" else "")
+        ended = score + (f"  stopped after {epoch} epoch{'s' * (epoch > 1)}" if outcome == "stopped" else "")
     else:
-        said = f"diverged in epoch {epoch + 1}" if outcome == "diverged" else outcome
-    return f"trial {number + 1:>3}/{count}  {settings}  {said}"
+        ended = f"diverged in epoch {epoch + 1}" if outcome == "diverged" else outcome
+    return f"trial {number + 1:>3}/{count}  {settings}  {ended}"
 
 
 def shown(value: Any) -> str:
@@ -390,6 +395,6 @@ def _unfinished(name: str, data: str | Path, settings: Mapping[str, Any], pictur
 def _written(shared: Shared, plan: Plan, folder: Path, name: str, winner: dict[str, Any], say: Say) -> dict[str, Any]:
     from . import tune_page
 
-    summary = tune_page.write(folder, name, plan, shared.trials(), shared.full, winner)
+    summary = tune_page.write(folder, name, plan, shared.trials(), shared.full, shared.score, winner)
     say.line(tune_page.conclusion(summary))
     return summary

@@ -6,6 +6,7 @@ import math
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
 ENOUGH = 8
 
 
-def write(folder: Path, name: str, plan: Plan, trials: Sequence[FrozenTrial], full: int, winner: dict[str, Any]) -> dict[str, Any]:
-    """Writes the three files; what `tune.json` says."""
+def write(
+    folder: Path, name: str, plan: Plan, trials: Sequence[FrozenTrial], full: int, score: str, winner: dict[str, Any]
+) -> dict[str, Any]:
+    """Writes the three files; what `tune.json` says. score: by which trials were judged."""
     rows = [_row(trial, plan.axes) for trial in trials]
     epoch, importance = importances(plan.axes, trials)
     best = trials[winner["trial"]]
@@ -37,6 +40,7 @@ def write(folder: Path, name: str, plan: Plan, trials: Sequence[FrozenTrial], fu
         "settings": {key: list(value) if isinstance(value, tuple) else value for key, value in plan.settings.items()},
         "sampler": plan.sampler,
         "pruner": plan.pruner,
+        "score": score,
         "trials": len(trials),
         "outcomes": dict(Counter(row["outcome"].partition(":")[0] for row in rows)),
         "epochs": {"spent": sum(row["epochs"] for row in rows), "without_pruning": full * len(trials), "of_a_trial": full},
@@ -54,21 +58,22 @@ def write(folder: Path, name: str, plan: Plan, trials: Sequence[FrozenTrial], fu
 
 def command(data: str | Path, settings: Mapping[str, Any]) -> str:
     """The command that trains with these settings."""
-    words = ["pellucid", "train", str(data)]
+    said = ["pellucid", "train", str(data)]
     for key, value in settings.items():
         option = key.replace("_", "-")
         if isinstance(value, bool):
-            words.append(f"--{option}" if value else f"--no-{option}")
+            said.append(f"--{option}" if value else f"--no-{option}")
         else:
-            words += [f"--{option}", "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
-    return shlex.join(words)
+            said += [f"--{option}", "x".join(map(str, value)) if isinstance(value, list | tuple) else str(value)]
+    return shlex.join(said)
 
 
 def conclusion(summary: dict[str, Any]) -> str:
     best, epochs = summary["best"], summary["epochs"]
     chosen = ", ".join(f"{key} {_shown(value)}" for key, value in best["settings"].items())
+    reached = words.said(summary["score"], best["validation_score"], "{:.2%}".format)
     return (
-        f"best of {summary['trials']} trials: {chosen} (validation score {best['validation_score']:.2%}); "
+        f"best of {summary['trials']} trials: {chosen} (validation {words.named(summary['score'])} {reached}); "
         f"{epochs['spent']} epochs were trained, {epochs['without_pruning']} without stopping any\n"
         f"trained and tested with them: {summary['run']}"
     )
@@ -103,15 +108,21 @@ def page(summary: dict[str, Any], axes: Sequence[Axis], rows: Sequence[dict[str,
 
     folders = [Path(__file__).parent, Path(runs.__file__).parent]
     jinja = Environment(loader=FileSystemLoader(folders), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters |= {"percent": words.percent, "count": words.count, "range": words.interval, "shown": _shown}
+    jinja.filters |= {
+        "percent": words.percent,
+        "count": words.count,
+        "range": words.interval,
+        "shown": _shown,
+        "said": partial(words.said, summary["score"]),
+    }
     return jinja.get_template("tune.html.j2").render(
         summary=summary,
         best=rows[summary["best"]["trial"]],
         rows=sorted(rows, key=lambda row: (row["outcome"] != "finished", -(row["score"] or 0))),
         names=[axis.name for axis in axes],
-        history=Markup(history(rows, summary["best"]["trial"])),
+        history=Markup(history(rows, summary["best"]["trial"], summary["score"])),
         importance=Markup(bars(summary["importance"]["shares"])) if summary["importance"]["shares"] else "",
-        scatters=[Markup(scatter(axis, rows)) for axis in axes],
+        scatters=[Markup(scatter(axis, rows, summary["score"])) for axis in axes],
         words=words,
     )
 
@@ -128,13 +139,13 @@ def _shown(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def history(rows: Sequence[dict[str, Any]], best: int) -> str:
+def history(rows: Sequence[dict[str, Any]], best: int, score: str) -> str:
     """Each trial's score in the order of the trials: dots went to the end, rings were stopped; the line is the best one so far."""
     left, right, top, bottom, width, height = 46.0, 90.0, 44.0, 36.0, 640.0, 300.0
     seen = [row for row in rows if row["score"] is not None]
     across = svg.Scale(1, max(len(rows), 2), left + 8, width - right)
-    up, levels = _shares([row["score"] for row in seen], height - bottom, top)
-    parts = [svg.text(0, 14, "Validation score of each trial", "ink bold"), *_grid(levels, up, left, width - right)]
+    up, levels = _scale([row["score"] for row in seen], score, height - bottom, top)
+    parts = [svg.text(0, 14, "Validation score of each trial", "ink bold"), *_grid(levels, up, left, width - right, score)]
     for at in svg.whole_ticks(1, max(len(rows), 2)):
         parts.append(svg.text(across(at), height - bottom + 18, f"{at:g}", "mid"))
     parts.append(svg.text(width - right, height - 3, "trial", "end"))
@@ -144,7 +155,7 @@ def history(rows: Sequence[dict[str, Any]], best: int) -> str:
         if math.isfinite(leader):
             line.append((across(row["trial"] + 1), up(max(leader, levels[0]))))
     parts.append(f'<path d="{svg.path(line)}" class="line a" stroke-opacity=".45"/>')
-    parts += [_dot(across(row["trial"] + 1), up(max(row["score"], levels[0])), row) for row in seen]
+    parts += [_dot(across(row["trial"] + 1), up(max(row["score"], levels[0])), row, score) for row in seen]
     if line:
         parts.append(svg.text(width - right + 9, line[-1][1] + 4, f"best: {best + 1}", "bold a"))
     return svg.document(width, height, "Validation score of each trial", parts)
@@ -164,17 +175,17 @@ def bars(shares: dict[str, float]) -> str:
     return svg.document(width, top + row * len(shares) + 4, "Importance", parts)
 
 
-def scatter(axis: Axis, rows: Sequence[dict[str, Any]]) -> str:
+def scatter(axis: Axis, rows: Sequence[dict[str, Any]], score: str) -> str:
     """A setting against the score; the axis is logarithmic where the search is."""
     left, right, top, bottom, width, height = 46.0, 16.0, 44.0, 36.0, 340.0, 250.0
     seen = [row for row in rows if row["score"] is not None and row[axis.name] is not None]
-    up, levels = _shares([row["score"] for row in seen], height - bottom, top)
-    parts = [svg.text(0, 14, axis.name, "ink bold"), *_grid(levels, up, left, width - right)]
+    up, levels = _scale([row["score"] for row in seen], score, height - bottom, top)
+    parts = [svg.text(0, 14, axis.name, "ink bold"), *_grid(levels, up, left, width - right, score)]
     places, marks = _places(axis, left + 12, width - right - 12)
     for text, x in marks:
         parts.append(svg.text(x, height - bottom + 18, svg.shortened(text, (width - left) / len(marks)), "mid"))
     for row in sorted(seen, key=lambda row: row["outcome"] == "finished"):
-        parts.append(_dot(places(row[axis.name]), up(max(row["score"], levels[0])), row))
+        parts.append(_dot(places(row[axis.name]), up(max(row["score"], levels[0])), row, score))
     return svg.document(width, height, f"{axis.name} against the score", parts)
 
 
@@ -189,25 +200,25 @@ def _places(axis: Axis, start: float, stop: float) -> tuple[Any, list[tuple[str,
     return scale, [(f"{level:g}", scale(level)) for level in levels if axis.low <= level <= axis.high] or [(f"{axis.low:g}", start)]
 
 
-def _shares(scores: Sequence[float], base: float, top: float) -> tuple[svg.Scale, list[float]]:
+def _scale(scores: Sequence[float], score: str, base: float, top: float) -> tuple[svg.Scale, list[float]]:
     """A scale for scores, and its round levels. It begins at the tenth part of the scores that is worst, where the rest is then seen."""
     low, high = (float(np.quantile(scores, 0.1)), max(scores)) if scores else (0.0, 1.0)
-    levels = [level for level in svg.ticks(min(low, high - 0.02), high) if level <= 1]
+    levels = [level for level in svg.ticks(min(low, high - 0.02), high) if level <= 1 or score in words.NO_SHARES]
     return svg.Scale(levels[0], max(levels[-1], high), base, top), levels
 
 
-def _grid(levels: Sequence[float], up: svg.Scale, left: float, right: float) -> list[str]:
+def _grid(levels: Sequence[float], up: svg.Scale, left: float, right: float, score: str) -> list[str]:
     parts = []
     for level in levels:
         parts += [
             svg.line(left, up(level), right, up(level), "hair"),
-            svg.text(left - 8, up(level) + 4, svg.number(level, True), "end"),
+            svg.text(left - 8, up(level) + 4, svg.number(level, score not in words.NO_SHARES), "end"),
         ]
     return parts
 
 
-def _dot(x: float, y: float, row: dict[str, Any]) -> str:
-    tip = escape(f"trial {row['trial'] + 1}: {row['score']:.2%}, {row['outcome']}, {row['epochs']} epochs")
+def _dot(x: float, y: float, row: dict[str, Any], score: str) -> str:
+    tip = escape(f"trial {row['trial'] + 1}: {words.said(score, row['score'], '{:.2%}'.format)}, {row['outcome']}, {row['epochs']} epochs")
     ring = 'class="line a" style="stroke-width:1.4" stroke-opacity=".7"'
     look = {"finished": 'class="a"', "stopped": ring}.get(row["outcome"], 'class="b"')
     return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.6" {look}><title>{tip}</title></circle>'

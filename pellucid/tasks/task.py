@@ -77,6 +77,8 @@ class Task(ABC):
     counted: str
     # what the sheet of `draw` shows, in a sentence
     worst: str
+    # what the sheet of a training batch shows
+    seen: str = "Training pictures as they enter the network, fitted and randomly changed."
     # whether it has `baselines`: only then are all pixels gathered for them
     has_baselines: bool = False
     # SVG by name of what was `measured`, written to `plots/` when training begins

@@ -54,12 +54,46 @@ def scenes(root: Path) -> Path:
     return root
 
 
+def discs(root: Path) -> Path:
+    """30 pictures of three sizes with bright rectangles, and masks of 0 and 255."""
+    rng = np.random.default_rng(6)
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in range(30):
+        height, width = ((40, 40), (52, 36), (36, 60))[number % 3]
+        picture, mask = rng.integers(80, 120, (height, width, 3), dtype=np.uint8), np.zeros((height, width), np.uint8)
+        for at in range(1 + number % 3):
+            top = int(rng.integers(2, height - 14))
+            mask[top : top + 10, 2 + 11 * at : 11 + 11 * at] = 255
+        picture[mask > 0] += 90
+        Image.fromarray(picture).save(root / "images" / f"{number:02}.png")
+        Image.fromarray(mask).save(root / "masks" / f"{number:02}.png")
+    return root
+
+
+def sharp(root: Path) -> Path:
+    """30 pictures of coloured squares."""
+    rng = np.random.default_rng(0)
+    root.mkdir(parents=True, exist_ok=True)
+    for number in range(30):
+        picture = np.kron(rng.integers(0, 256, (8, 8, 3)), np.ones((5, 5, 1))).astype(np.uint8)
+        Image.fromarray(picture).save(root / f"{number:02}_HR.png")
+    return root
+
+
 # A new room needs a maker of a small data set, and the settings of a small network for it.
-DATA: dict[str, Callable[[Path], Path]] = {"classification": class_folders, "detection": scenes}
+DATA: dict[str, Callable[[Path], Path]] = {
+    "classification": class_folders,
+    "detection": scenes,
+    "segmentation": discs,
+    "superresolution": sharp,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "classification": {"model": "C4 B R G L3", "size": 12, "batch": 8},
     # Without mosaic: what mixes pictures looks at others of its batch.
     "detection": {"model": "csp_nano", "neck": 8, "size": 32, "batch": 8, "mosaic": 0.0},
+    "segmentation": {"width": 4, "patch": 32, "batch": 8},
+    "superresolution": {"model": "espcn", "width": 8, "batch": 8},
 }
 
 
@@ -161,8 +195,18 @@ def test_a_room_survives_json(prepared: Prepared, network: torch.nn.Module) -> N
     assert [p.shape for p in back.build().parameters()] == [p.shape for p in network.parameters()]
 
 
-def test_views_fit_the_network_and_their_placements_lead_back(prepared: Prepared) -> None:
-    channels, height, width = prepared.room.input
+def test_what_reaches_the_network_is_what_the_room_says(prepared: Prepared, network: torch.nn.Module) -> None:
+    """However much larger the views are: some rooms make them smaller, or take brightness alone, on the way."""
+    room, given = prepared.room, []
+    for module in network.eval().modules():
+        module.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    with torch.inference_mode():
+        room.outputs(network, prepared.views.batch(np.arange(3)))
+    assert tuple(given[0].shape[1:]) == room.input
+
+
+def test_views_are_of_one_size_and_their_placements_lead_back(prepared: Prepared) -> None:
+    height, width, channels = prepared.room.views(prepared.reading.samples[0])[0][0].shape
     rng = np.random.default_rng(0)
     for sample in prepared.reading.samples:
         size = sample.pixels().shape[:2]
@@ -184,7 +228,9 @@ def test_what_lies_at_a_point_lies_where_the_placement_says(prepared: Prepared) 
         image = np.zeros((*size, 3), np.uint8)
         image[int(y) - 4 : int(y) + 4, int(x) - 4 : int(x) + 4] = 255
         for view, placement in room.views(Sample(image, 0, "patch")):
-            bright = np.argwhere(view[..., 0] > 127) + 0.5
+            # What lies outside the picture may be mirrored.
+            right, bottom = np.ceil(placement.forward(np.array([[size[1], size[0]]], float))[0]).astype(int)
+            bright = np.argwhere(view[:bottom, :right, 0] > 127) + 0.5
             assert bright.mean(0)[::-1] == pytest.approx(placement.forward(np.array([[x, y]]))[0], abs=0.75)
 
 
@@ -205,7 +251,8 @@ def test_a_loss_has_a_total_that_reaches_every_parameter(prepared: Prepared, net
     chosen = np.arange(8)
     draws = Draws(0, 0, chosen)
     batch = room.augment(views.batch(chosen), draws, 0.0)
-    assert batch.images.shape == (8, *room.input) and tuple(batch.sources) == tuple(views.samples[i].source for i in chosen)
+    assert len(batch.images) == 8 and batch.images.ndim == 1 + len(room.input)  # whole views, or crops of them
+    assert tuple(batch.sources) == tuple(views.samples[i].source for i in chosen)
     turns = room.turns(network)
     for turn, parameters in enumerate(turns):
         losses = room.loss(network.train(), batch, turn, draws)
@@ -305,7 +352,7 @@ def test_the_report_has_a_headline_and_sections_and_none_of_nothing(prepared: Pr
 
 
 def test_statistics_come_from_the_training_part_alone(prepared: Prepared, tmp_path: Path) -> None:
-    """Other pixels in validation and test change nothing of the room; other pixels in training do."""
+    """Other pixels in validation and test change nothing of the room; other pixels in training do, of a room that measures any."""
     name = prepared.room.name
     rng = np.random.default_rng(9)
 
@@ -321,8 +368,10 @@ def test_statistics_come_from_the_training_part_alone(prepared: Prepared, tmp_pa
 
     before = comparable(prepared.room.to_json())
     assert comparable(changed("validation test", "scored").to_json()) == before
-    assert comparable(changed("train", "trained").to_json()) != before
-    assert comparable(prepared.room.measured(prepared.part("train").pixels()[0]).to_json()) == before
+    pixels = prepared.part("train").pixels()[0]
+    measures = comparable(prepared.room.measured(255 - pixels).to_json()) != before
+    assert (comparable(changed("train", "trained").to_json()) != before) == measures
+    assert comparable(prepared.room.measured(pixels).to_json()) == before
 
 
 def test_finishing_changes_no_answer_for_the_worse(prepared: Prepared, network: torch.nn.Module) -> None:

@@ -69,7 +69,7 @@ def test_crops_find_what_is_rare() -> None:
     labels[0, 150:154, 30:34] = 1
     batch = batch_of(np.zeros_like(labels), labels)
     held = [(cuts.cut(batch, (32, 32), Augmentation(), Draws(seed, 0, np.arange(1)), [0])[1] == 1).any().item() for seed in range(60)]
-    assert 0.2 < np.mean(held) < 0.6
+    assert 0.35 < np.mean(held) < 0.75
 
 
 def test_several_annotators_give_shares() -> None:

@@ -294,3 +294,20 @@ def test_a_page_is_written_of_it(tmp_path: Path) -> None:
     assert "</b> Dice on 8 test pictures." in page and "How far people agree" in page
     for name in ("<b>disc</b>", "<i>second"):
         assert name not in page and name.replace("<", "&lt;").replace(">", "&gt;") in page
+
+
+def test_all_classes_as_one_forgive_a_wrong_class() -> None:
+    """A tumour whose parts are mixed up is found as a whole."""
+    truth = np.array([[0, 1, 1, 2], [0, 0, 2, 255]], np.uint8)
+    mixed = np.array([[0, 2, 1, 1], [0, 1, 2, 1]], np.uint8)
+    metric = Answers(("background", "core", "rim"))
+    metric.add([Prediction("a", (2, 4), metric.classes, mask=mixed)], [Mask.of(truth)])
+    whole = metric.result()["dice_whole"]["value"]
+    assert whole == pytest.approx(2 * 4 / (4 + 5))
+    assert metric.result()["dice"]["value"] < whole
+    two = Answers(("background", "core"))
+    two.add(
+        [Prediction("a", (2, 4), two.classes, mask=np.minimum(mixed, 1))],
+        [Mask.of(np.where(truth == 255, 255, np.minimum(truth, 1)).astype(np.uint8))],
+    )
+    assert "dice_whole" not in two.result()

@@ -50,6 +50,7 @@ class Classification(Task):
     name = "classification"
     counted = "pictures"
     worst = "The wrong answers given with the most confidence."
+    seen = f"{Task.seen} If you cannot tell the classes here, neither can it."
     has_baselines = True
 
     classes: tuple[str, ...]

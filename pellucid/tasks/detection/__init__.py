@@ -59,6 +59,7 @@ class Detection(Task):
     name = "detection"
     counted = "objects"
     worst = "The pictures with the most misses and false alarms at the threshold, the truth beside the answer."
+    seen = f"{Task.seen} If you cannot tell the objects here, neither can it."
 
     classes: tuple[str, ...]
     size: tuple[int, int]

@@ -50,7 +50,7 @@ class Segmentation(Task):
     of pixels scaled to 0..1. scale: what the network gets (see `pixels.offset_and_gain`). look: how a picture or a volume is seen (`looks`).
     parts: what the channels of a volume are called. width, upsampling, skips: of the network. margin: pixels that its answer lacks on
     every side; step: by how many it halves.
-    threshold, refine, smallest, basin, floor: what is done to an answer after the network (`finding.Finding`), its numbers chosen on
+    threshold, refine, smallest, wall, floor: what is done to an answer after the network (`finding.Finding`), its numbers chosen on
     validation. annotator: whose masks are the truth, a number; -1 for the mean of all.
     What follows `model` is of training alone and does not travel with the weights. groups: source to patient. crops: how often a view is
     asked about, reflected and turned. soft: whether answers keep their probabilities."""
@@ -76,7 +76,7 @@ class Segmentation(Task):
     threshold: float = 0.5
     refine: str = "none"
     smallest: int = 0
-    basin: float = 0.05
+    wall: float = 0.5
     floor: float = 0.0
     annotator: int = 0
     model: str = ""
@@ -400,11 +400,11 @@ class Segmentation(Task):
         if len(self.classes) != 2:
             return self
         how = fitted(self._finding, list(truths), answers, self.score, max(self.annotator, 0))
-        return replace(self, threshold=how.threshold, basin=how.basin, floor=how.floor)
+        return replace(self, threshold=how.threshold, wall=how.wall, floor=how.floor)
 
     @property
     def _finding(self) -> Finding:
-        return Finding(self.threshold, self.refine, self.smallest, self.basin, self.floor)
+        return Finding(self.threshold, self.refine, self.smallest, self.wall, self.floor)
 
     def together(self, answers: Sequence[Prediction]) -> Prediction:
         first, rows = answers[0], []

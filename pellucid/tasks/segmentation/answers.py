@@ -22,12 +22,14 @@ NAMES = {"dice": "Dice", "iou": "IoU", "rand": "Rand score"}
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
     """Of one picture. counts: 3×K, as `core.overlap.counts`. others: of each further annotator the counts against the truth, and the
-    network's against this annotator. rand: of its objects, where asked. answer: the mask, deflated, where outlines are compared at the
+    network's against this annotator. whole: 3×2, of all
+    classes but the background as one. rand: of its objects, where asked. answer: the mask, deflated, where outlines are compared at the
     end."""
 
     truth: Mask
     counts: np.ndarray
     others: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    whole: np.ndarray
     rand: float
     answer: bytes | None
 
@@ -35,9 +37,9 @@ class Row:
 class Answers:
     """What the masks of all pictures say, in the order of their sources; no pixel is kept but, deflated, where outlines count.
 
-    classes: the first one is the background, which no mean holds. score: "dice", "iou" or "rand", what chooses the best epoch; "rand" alone
-    is costly, and computed only where it is the score. threshold, note: from which probability on the foreground is believed, and what is
-    to be said of it. groups: source to patient, where several pictures are of one; intervals are then over patients. annotator: whose
+    classes: the first one is the background, which no mean holds. score: "dice", "iou" or "rand", what chooses the best epoch; "rand" is
+    costly, and computed only where it is the score or answers have objects parted. threshold, note: from which probability on the
+    foreground is believed, and what is to be said of it. groups: source to patient, where several pictures are of one; intervals are then over patients. annotator: whose
     mask is the truth.
     """
 
@@ -66,16 +68,22 @@ class Answers:
         for number in set(range(len(truth.packed))) - {self.annotator}:
             name, theirs = truth.names[number] if truth.names else f"annotator {number + 1}", truth.labels(number)
             others[name] = overlap.counts(labels, theirs, count), overlap.counts(theirs, answer, count)
-        rand = overlap.rand_score(labels, answer, regions) if self.score == "rand" else float("nan")
+        rand = overlap.rand_score(labels, answer, regions) if self.score == "rand" or regions is not None else float("nan")
         kept = answer.ndim == 3 or len(self.rows_by_source) < OUTLINED
         packed = zlib.compress(np.ascontiguousarray(answer).tobytes(), 1) if kept else None
-        return Row(truth, overlap.counts(labels, answer, count), others, rand, packed)
+        found = overlap.counts(labels, answer, count)
+        whole = found if count == 2 else overlap.counts(_anything(labels), _anything(answer), 2)
+        return Row(truth, found, others, whole, rand, packed)
 
     def merge(self, other: Answers) -> None:
         self.rows_by_source |= other.rows_by_source
 
     def _rows(self) -> list[Row]:
         return [self.rows_by_source[source] for source in sorted(self.rows_by_source)]
+
+    def _divided(self, rows: Sequence[Row]) -> bool:
+        """Whether objects are compared too."""
+        return self.score == "rand" or bool(np.isfinite([row.rand for row in rows]).any())
 
     def _units(self, sources: Sequence[str]) -> Units:
         # A group is told from a picture of the same name.
@@ -90,7 +98,7 @@ class Answers:
             "iou": overlap.mean_iou(found[:, 1:]),
             "pixel_accuracy": overlap.pixel_accuracy(found),
         }
-        if self.score == "rand":
+        if self._divided(rows):
             scores["rand"] = overlap.mean_defined(np.array([row.rand for row in rows]))
         said = {name: float(np.nan_to_num(value)) for name, value in scores.items()}
         return said | {"score": said[self.score]}
@@ -100,7 +108,9 @@ class Answers:
         `dice_picture` and `iou_picture` of each picture first. See docs/metrics_segmentation.md."""
         rows, units = self._rows(), self._units(sorted(self.rows_by_source))
         found = _counts(rows)
-        scores = {name: estimate(rows, units).score() for name, estimate in ESTIMATES.items() if name != "rand" or self.score == "rand"}
+        left_out = {"rand"} if not self._divided(rows) else set()
+        left_out |= {"dice_whole"} if len(self.classes) == 2 else set()
+        scores = {name: estimate(rows, units).score() for name, estimate in ESTIMATES.items() if name not in left_out}
         stated = {} if self.threshold is None else {"threshold": {"value": self.threshold, "note": self.note}}
         return {
             **scores,
@@ -257,6 +267,11 @@ def _of_class(units: Units, found: np.ndarray, number: int) -> dict[str, Any]:
     return {**said, "share": float(mine[:, 1].sum() / whole) if whole else None, "pictures": int((mine[:, 1] > 0).sum())}
 
 
+def _anything(labels: np.ndarray) -> np.ndarray:
+    """uint8: 1 for all classes but the background."""
+    return np.where(labels == IGNORE, IGNORE, labels > 0).astype(np.uint8)
+
+
 def _counts(rows: Sequence[Row]) -> np.ndarray:
     return np.stack([row.counts for row in rows])
 
@@ -265,6 +280,7 @@ def _counts(rows: Sequence[Row]) -> np.ndarray:
 ESTIMATES: dict[str, Callable[[Sequence[Row], Units], Estimate]] = {
     "dice": lambda rows, units: units.pixels(_counts(rows)[..., 1:], overlap.mean_dice),
     "iou": lambda rows, units: units.pixels(_counts(rows)[..., 1:], overlap.mean_iou),
+    "dice_whole": lambda rows, units: units.pixels(np.stack([row.whole for row in rows])[..., 1:], overlap.mean_dice),
     "dice_picture": lambda rows, units: units.pictures(overlap.mean_dice(_counts(rows)[..., 1:])),
     "iou_picture": lambda rows, units: units.pictures(overlap.mean_iou(_counts(rows)[..., 1:])),
     "pixel_accuracy": lambda rows, units: units.pixels(overlap.together(_counts(rows)), overlap.pixel_accuracy),

@@ -14,8 +14,8 @@ from ...core.rng import Draws
 from ...core.types import IGNORE, Batch, Mask
 from .looks import labels_in
 
-# Of the crops so many are around a pixel of some class but the first: a third, as in nnU-Net (Isensee et al. 2021).
-AIMED = 1 / 3
+# Of the crops so many are around a pixel of some class but the first, where a view has any (nnU-Net, Isensee et al. 2021: a third).
+AIMED = 1 / 2
 # A crop that is resampled is cut so much larger, and loses its border after that: so no corner shows what was never there.
 LARGER = 1.5
 

@@ -15,22 +15,23 @@ from ...core.parting import parted
 from ...core.tidy import tidied
 from ...core.types import IGNORE, Mask, Prediction
 
-# What is tried where each has to be judged by itself: thresholds, the depth of basins, and from which probability on a pixel is of one.
+# What is tried where each has to be judged by itself: thresholds, how much of a wall parts two objects, and from which probability on a
+# pixel is in one.
 TRIED = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97)
-BASINS = (0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2)
-FLOORS = (0.0, 0.2, 0.5)
+WALLS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+FLOORS = (0.0, 0.5)
 
 
 @dataclass(frozen=True)
 class Finding:
     """threshold: of two classes, the probability from which on a pixel is of the second one. refine: "none", "crf" or "watershed" (what is
-    trained, as "crf_rnn", is no part of it). smallest: objects of fewer pixels are removed, and such holes filled. basin, floor: of the
+    trained, as "crf_rnn", is no part of it). smallest: objects of fewer pixels are removed, and such holes filled. wall, floor: of the
     watershed, see `core.parting.parted`."""
 
     threshold: float = 0.5
     refine: str = "none"
     smallest: int = 0
-    basin: float = 0.05
+    wall: float = 0.5
     floor: float = 0.0
 
 
@@ -52,7 +53,7 @@ def said(soft: np.ndarray, how: Finding) -> np.ndarray:
 
 def regions(soft: np.ndarray, how: Finding) -> np.ndarray | None:
     """int32 of the size of 2×size: the objects of the second class."""
-    return parted(soft[1].astype(np.float32) / 255, how.basin, how.floor) if how.refine == "watershed" else None
+    return parted(soft[1].astype(np.float32) / 255, how.wall, how.floor) if how.refine == "watershed" else None
 
 
 def fitted(how: Finding, truths: Sequence[Mask], answers: Sequence[Prediction], score: str, annotator: int) -> Finding:
@@ -60,7 +61,7 @@ def fitted(how: Finding, truths: Sequence[Mask], answers: Sequence[Prediction], 
     softs = [answer.soft for answer in answers if answer.soft is not None]
     labels = [truth.labels(annotator) for truth in truths]
     if how.refine == "watershed":
-        grid = [replace(how, basin=basin, floor=floor) for basin, floor in product(BASINS, FLOORS)]
+        grid = [replace(how, wall=wall, floor=floor) for wall, floor in product(WALLS, FLOORS)]
         how = _best(grid, softs, labels)
     elif score == "rand":
         return _best([replace(how, threshold=at) for at in TRIED], softs, labels)

@@ -13,6 +13,7 @@ SCORES = {
     "rand": "Rand score",
     "dice": "Dice",
     "iou": "IoU",
+    "dice_whole": "Dice, all but background as one",
     "dice_picture": "Dice, mean over pictures",
     "iou_picture": "IoU, mean over pictures",
     "pixel_accuracy": "right pixels",

@@ -59,6 +59,7 @@ class SuperResolution(Task):
     name = "superresolution"
     counted = "pictures"
     worst = "The pictures that came out worst, where they did most: the sharp one, bicubic enlargement, the answer, and its error."
+    seen = "Random crops of training pictures, turned and mirrored, as they are to come back: the network is given each of them made small."
     has_baselines = True
     writes = (".png",)
 
