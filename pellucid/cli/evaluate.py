@@ -13,7 +13,7 @@ def command(
     data: str = typer.Argument(None, help="Pictures with answers; without it, the test part of the run's own data."),
     crops: str = typer.Option(
         "one",
-        help="Views of each picture whose answers are made one: one or flip; for classes also ten, for objects tiles.",
+        help="Views of each picture whose answers are made one: one or flip; for classes also ten, for objects tiles, for masks eight.",
     ),
     with_models: list[str] = typer.Option([], "--with", help="Another run to average with; may be given several times."),
     costs: str = typer.Option(None, help="CSV, classes x classes: what answering the column costs when the row is true."),

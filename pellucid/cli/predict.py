@@ -8,20 +8,20 @@ import typer
 
 def command(
     model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
-    pictures: list[str] = typer.Argument(help="Pictures or videos: files, folders or patterns."),
+    pictures: list[str] = typer.Argument(help="Pictures, videos or volumes: files, folders or patterns."),
     crops: str = typer.Option(
         "one",
-        help="Views of each picture whose answers are made one: one or flip; for classes also ten, for objects tiles.",
+        help="Views of each picture whose answers are made one: one or flip; for classes also ten, for objects tiles, for masks eight.",
     ),
     with_models: list[str] = typer.Option([], "--with", help="Another run to ask and to make one answer with; may be given several times."),
-    threshold: float = typer.Option(None, help="Objects: the score from which on one is said to be there; else the model's own."),
+    threshold: float = typer.Option(None, help="Objects: the score, masks: the probability from which on something is said to be there."),
     csv: str = typer.Option(None, help="Write a table of the answers here."),
     out: str = typer.Option(None, help="Write annotated copies into this folder."),
     device: str = typer.Option(None, help='"cpu", "cuda", "cuda:1".'),
     skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave out pictures that cannot be read (at most 1 %)."),
     as_json: bool = typer.Option(False, "--json", help="The answers as JSON on stdout."),
 ) -> None:
-    """Ask a trained model about pictures and videos."""
+    """Ask a trained model about pictures, videos and volumes."""
     from ..engine.predict import predict
 
     result = predict(

@@ -9,7 +9,7 @@ from .options import with_settings
 
 
 def _train(
-    data: str = typer.Argument(None, help="A folder, a CSV, IDX or NPZ file, the built-in `digits`; with boxes: COCO, VOC or YOLO."),
+    data: str = typer.Argument(None, help="A folder, CSV, IDX, NPZ, or `digits`; boxes (COCO, VOC, YOLO), masks, NIfTI, sharp pictures."),
     recipe: str = typer.Option(None, help="A TOML file of settings; those given here come first."),
     name: str = typer.Option(None, help="Of the run folder: runs/<task>/<name>[-N]."),
     resume: str = typer.Option(None, help="Take this unfinished run to its end, exactly."),

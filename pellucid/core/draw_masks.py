@@ -17,6 +17,7 @@ from .draw import PAPER, caption, colour, legend, sheet, to_rgb8
 from .files import replacing
 from .images import write
 from .types import IGNORE, Prediction, Space
+from .words import by
 
 Colour = tuple[int, int, int]
 Entry = tuple[str, Colour | None]
@@ -31,6 +32,8 @@ GREY: Colour = (128, 128, 128)
 LEAST, LETTERS = 320, 75
 NAMED = 24
 SLICES, COLUMNS, SIDE, WIDEST, FPS = 12, 4, 300, 640, 12
+# So much of an enlarged picture is shown beside bicubic enlargement.
+CUT = 1024
 # What an answer is beside the truth. Blue and orange-red, yellow and purple are told apart by the colour-blind (Okabe and Ito 2008).
 ERRORS: dict[str, Colour] = {
     "right": (86, 180, 233),
@@ -235,13 +238,18 @@ def frames(volume: np.ndarray, mask: np.ndarray, space: Space | None = None) -> 
 
 
 def before_after(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """A picture enlarged bicubically, beside what a network made of it: uint8, with captions. before: h×w×C; after: H×W×C, larger."""
+    """A picture enlarged bicubically, beside what a network made of it: uint8, with captions. before: h×w×C; after: H×W×C, a whole factor
+    larger. Of a large answer the middle: pixels are to be seen one by one, and all of them enlarged in doubles would take gigabytes."""
     from .resize import bicubic_array
 
-    (height, width), (low, narrow) = after.shape[:2], before.shape[:2]
-    enlarged = bicubic_array(before, (height, width))
-    sizes = f"{narrow}×{low}", f"{width}×{height}"
-    pair = [caption(to_rgb8(enlarged), f"bicubic, of {sizes[0]}", 240), caption(to_rgb8(after), f"answer, {sizes[1]}", 240)]
+    sizes, factor = [by(each.shape[1::-1]) for each in (before, after)], after.shape[0] // before.shape[0]
+    sides = [min(side, CUT // factor) for side in before.shape[:2]]
+    (top, left), (height, width) = ((whole - side) // 2 for whole, side in zip(before.shape, sides, strict=False)), sides
+    shown = before[top : top + height, left : left + width]
+    answer = after[top * factor : (top + height) * factor, left * factor : (left + width) * factor]
+    where = "" if shown.shape == before.shape else ", the middle"
+    titles = f"bicubic, of {sizes[0]}{where}", f"answer, {sizes[1]}{where}"
+    pair = [caption(to_rgb8(each), title, 240) for each, title in zip((bicubic_array(shown, factor), answer), titles, strict=True)]
     gap = np.full((pair[0].shape[0], max(4, pair[0].shape[1] // 100), 3), PAPER, np.uint8)
     return np.concatenate([pair[0], gap, pair[1]], axis=1)
 

@@ -150,7 +150,7 @@ def split(
     of_pool = _cut(answers[pool], groups[pool], shares, generator(seed), classes)
     found = kept | {part: np.sort(pool[of_pool == number]) for number, part in enumerate(shares)}
     sizes = np.bincount(groups) if len(groups) else np.zeros(1, np.int64)
-    notes = [_how(found, kept, validation)]
+    notes = [_how(found, kept, validation, len(set(answers.tolist())))]
     notes += _crossing(kept | {"train": pool}, duplicate_labels, "a copy")
     notes += _crossing(kept | {"train": pool}, _numbered(labels_of_group), "a picture of the same group")
     notes += _copies(np.asarray(duplicate_labels), answers, sources) + _largest(int(sizes.max()), len(answers))
@@ -282,10 +282,10 @@ def _enough(groups: Sequence[int], total: int, shares: Mapping[str, float], name
             raise DataError(f"class {name}: has only {count} {what} (copies count as one), but {needs}; add some or remove the class")
 
 
-def _how(found: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray], validation: float | None) -> str:
+def _how(found: Mapping[str, np.ndarray], kept: Mapping[str, np.ndarray], validation: float | None, classes: int) -> str:
     sizes = ", ".join(f"{part} {len(found[part]):,}" for part in _PARTS)
     if not kept:
-        return f"split by class: {sizes}"
+        return f"split {'by class' if classes > 1 else 'at random'}: {sizes}"
     cut = [part for part in _PARTS[1:] if part not in kept]
     own = f"the data's own split is kept: {sizes}"
     usual = f"as large as {next(iter(kept))}, at most a quarter of train"

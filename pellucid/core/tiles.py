@@ -74,7 +74,7 @@ def seen(placement: Placement) -> np.ndarray:
 
 
 def merge(
-    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, seen_by: np.ndarray, size: tuple[int, int], threshold: float = 0.5
+    boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, seen_by: np.ndarray, size: tuple[int, ...], threshold: float = 0.5
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One list of objects out of what overlapping views of one picture say: boxes M×4, scores M, labels M, highest score first.
 
@@ -109,7 +109,7 @@ class _Said:
     view: np.ndarray
 
 
-def cut(boxes: np.ndarray, seen_by: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def cut(boxes: np.ndarray, seen_by: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     """Which boxes, N×4, end at an edge of their view, N×4, that is not an edge of the picture: bool N."""
     slack = _slack(seen_by)
     picture = np.array([0, 0, size[1], size[0]])

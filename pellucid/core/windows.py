@@ -9,7 +9,7 @@ import numpy as np
 from .types import Placement
 
 
-def windows(size: tuple[int, int], window: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
+def windows(size: tuple[int, ...], window: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:
     """float64 N×4, x1 y1 x2 y2: every whole window of a picture, the upper row first, from left to right; none in one that is smaller.
 
     size, window: (height, width). stride: (down, across). Where the stride does not divide what is left, the rest at the right and at

@@ -9,6 +9,7 @@ Score = Mapping[str, Any]
 # Scores that are not called by their keys.
 NAMES = {"map": "mAP@.5:.95", "map50": "mAP@.5", "f1": "F1", "recall100": "recall of 100 boxes", "psnr": "PSNR", "ssim": "SSIM"}
 NAMES |= {"dice": "Dice", "iou": "IoU", "rand": "Rand score"}
+NAMES |= {"psnr_bicubic": "PSNR of bicubic", "ssim_bicubic": "SSIM of bicubic", "psnr_gain": "PSNR gain", "ssim_gain": "SSIM gain"}
 # Scores that are no shares: the digits after their point, and their unit.
 NO_SHARES = {"psnr": (2, "dB"), "ssim": (4, "")}
 NARROW = "\u202f"

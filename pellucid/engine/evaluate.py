@@ -93,9 +93,9 @@ def evaluate(
 ) -> Evaluation:
     """Scores a finished run: on the test part of its own data, or on all pictures of other data with the same classes.
 
-    crops: "one", "flip" or "ten" views of each picture, whose probabilities are averaged. with_models: more runs of the same classes,
-    whose probabilities are averaged with those of `model`. costs: a CSV with a row and a column for each class, in the order of the
-    classes: what it costs to answer the column for the row. Raises UsageError, DataError, ModelError.
+    crops: "one" or "flip", and as its task has it "ten", "tiles" or "eight" views of each picture, made one answer. with_models: more runs
+    of the same classes, whose answers are made one with those of `model`. costs: a CSV with a row and a column for each class, in the
+    order of the classes: what it costs to answer the column for the row. Raises UsageError, DataError, ModelError.
     """
     say, where = Say(quiet), machine.device(device)
     plain = test_time.members([model, *with_models])
@@ -109,7 +109,7 @@ def evaluate(
     said = rest if len(rest) == len(asked) else [first, *rest]
     answers = test_time.mean(room, [each.answers for each in said])
     evidence = test_time.scored(room, views, answers, spending).result()
-    if crops != "one" and all((views.counts == 1).all() for _, views in shown):
+    if crops == "tiles" and all((views.counts == 1).all() for _, views in shown):
         notes.append(f"crops: no picture is larger than a view, so --crops {crops} changes nothing")
     if not rest:
         return Evaluation(part, len(views), evidence, notes)

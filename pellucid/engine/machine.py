@@ -43,11 +43,15 @@ def fast_bfloat16(where: torch.device) -> bool:
 
 
 def propose(where: torch.device, network: nn.Module, macs: int) -> dict[str, Any]:
-    """Precision and layout where they pay: casting costs more than it gains in networks of a few million multiplications."""
+    """Precision and layout where they pay: casting costs more than it gains in networks of a few million multiplications.
+
+    Networks in 3-D stay in float32 on a processor: in bfloat16 their gradients are not finite now and then (torch 2.13).
+    """
     convolves = any(isinstance(module, nn.Conv2d | nn.Conv3d) for module in network.modules())
+    solid = where.type == "cpu" and any(isinstance(module, nn.Conv3d) for module in network.modules())
     return {
         "device": str(where),
-        "precision": "bfloat16" if fast_bfloat16(where) and macs > 20e6 else "float32",
+        "precision": "bfloat16" if fast_bfloat16(where) and macs > 20e6 and not solid else "float32",
         "layout": "channels_last" if convolves else "contiguous",
     }
 

@@ -321,5 +321,16 @@ def _answers_of(member: Member, where: torch.device, good: Sequence[tuple[Sample
     batch = Batch(images, None, tuple(placement for _, _, placement in flat), tuple(source for source, _, _ in flat))
     few_at_a_time = max(1, min(BATCH, PIXELS // int(np.prod(images.shape[2:]))))
     with torch.inference_mode():
-        parts = [member.room.outputs(member.network, replace(batch, images=few).to(where)).cpu() for few in images.split(few_at_a_time)]
-    return member.room.decode(torch.cat(parts), batch)
+        parts = (member.room.outputs(member.network, replace(batch, images=few).to(where)).cpu() for few in images.split(few_at_a_time))
+        said = _gathered(parts, len(images))
+    return member.room.decode(said, batch)
+
+
+def _gathered(parts: Iterator[torch.Tensor], count: int) -> torch.Tensor:
+    """Parts with `count` rows together, in one piece that is filled as they come: of a large picture they are a gigabyte or more."""
+    first = next(parts)
+    whole, filled = first.new_empty(count, *first.shape[1:]), 0
+    for part in chain([first], parts):
+        whole[filled : filled + len(part)] = part
+        filled += len(part)
+    return whole

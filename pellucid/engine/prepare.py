@@ -142,9 +142,9 @@ def split_of(reading: Reading, copies: np.ndarray, recipe: Recipe, task: type[Ta
     assert seed is not None
     strata, names = task.strata(reading)
     groups = [sample.group for sample in samples]
-    given, notes = _own_parts(reading, recipe)
     if recipe.split == "by_heart":
         return _by_heart(reading, recipe)
+    given, notes = _own_parts(reading, recipe)
     if recipe.validation is not None and ("validation" in given or recipe.fold is not None):
         why = "fold has a share of its own" if recipe.fold is not None else "the data has a validation part of its own"
         raise UsageError(f"validation: {why}; leave it out")
@@ -198,7 +198,7 @@ def _named(reading: Reading, recipe: Recipe) -> tuple[Mapping[str, np.ndarray], 
     patterns = [each.strip() for each in recipe.test.split(",") if each.strip()]
     names = [(sample.source, PurePath(sample.source).stem) for sample in reading.samples]
     hits = np.array([[fnmatchcase(source, each) or fnmatchcase(stem, each) for each in patterns] for source, stem in names], bool)
-    idle = [each for each, found in zip(patterns, hits.any(0), strict=True) if not found]
+    idle = [each for number, each in enumerate(patterns) if not hits[:, number].any()]
     if idle or not patterns or hits.any(1).all():
         wrong = f'"{idle[0]}" is the name of no picture' if idle else "leaves no picture to learn from" if patterns else "names no picture"
         raise UsageError(f"test: {wrong}; names are like {names[0][1]} or {names[0][0]}")

@@ -24,8 +24,10 @@ COLOURS = ("luma", "rgb")
 IMBALANCE = ("none", "class_weights", "oversample", "undersample", "undersample_clusters", "augment_minority")
 SCORES = ("accuracy", "balanced_accuracy", "map", "map50", "dice", "iou", "rand", "psnr", "ssim")
 SPLITS = ("own", "val_as_test", "by_heart")
-POLICIES = ("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong", "scenes")
-POLICIES += ("fields", "volumes", "quarters")
+POLICIES = (
+    *("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong", "scenes"),
+    *("fields", "volumes", "quarters"),
+)
 _GEOMETRY = ("mirror", "turn", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
 STRENGTHS = (*_GEOMETRY, "colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix", "mosaic")
 INITIAL = ("own", "zero_bias", "he", "large", "equal")
@@ -83,7 +85,7 @@ class Recipe:
     factor: int | None = _setting(None, "How many times larger a picture becomes: 2, 3 or 4.", 2, 4, of=_SHARPER)
     colours: str | None = _setting(None, "What an enlarger learns: brightness, as in the papers, or RGB.", choices=COLOURS, of=_SHARPER)
     weights: str | None = _setting(None, "Begin with these: a name of `pellucid weights list`, or a .safetensors or .pth file.")
-    size: tuple[int, int] | None = _setting(None, "Height and width of pictures as the network sees them, or of windows: 64 or 48x96.", 1, 8192)
+    size: tuple[int, int] | None = _setting(None, "Height and width of a picture, or of a window on it: 64 or 48x96.", 1, 8192)
     patch: int | None = _setting(None, "Side of the random crops that training sees, in pixels.", 8, 4096, of=_MASKS + _SHARPER)
     depth: int | None = _setting(None, "Slices of the windows that a volume is seen through.", 1, 1024, of=_MASKS)
     epochs: int | None = _setting(None, "Passes through the training pictures.", 1)

@@ -194,13 +194,16 @@ def _told(state: State, score: str) -> str:
 
 def _concluded(result: Result, say: Say) -> Result:
     """The result with the comparison of what is finished, written to the study's folder."""
+    from ..core.paired import SCORES
     from .compare import compare, write
 
     study, folder = result.study, result.folder
     arms = {arm: [state.folder for state in result.of(arm) if state.state == "done" and state.folder] for arm in study.arms}
     diverged = {arm: sum(state.state == "diverged" for state in result.of(arm)) for arm in study.arms}
     told = [arm for arm in study.arms if arms[arm] or diverged[arm]]
-    if sum(map(bool, arms.values())) > 1:
+    if study.score not in SCORES:
+        say.line(f"no page: arms are compared by {' or '.join(map(named, SCORES))}, which answers of this kind do not have")
+    elif sum(map(bool, arms.values())) > 1:
         against = study.against if study.against and arms[study.against] else None
         comparison = compare({arm: arms[arm] for arm in told}, against, study.score, {arm: diverged[arm] for arm in told})
         page = write(comparison, folder, study.title, _about(result))

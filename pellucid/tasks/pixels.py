@@ -10,6 +10,9 @@ import torch
 from ..core.errors import DataError
 from ..core.images import Header, to_channels
 
+# Numbers that are added up at a time: in double precision ten million are 80 MB.
+AT_ONCE = 10_000_000
+
 
 def common_channels(headers: Sequence[Header]) -> int:
     """1 where every picture is grey, 3 where they are pictures as we know them, else their own number. Raises DataError for a mixture."""
@@ -41,10 +44,11 @@ def border(images: np.ndarray) -> tuple[float, ...]:
 
 
 def mean_and_deviation(images: np.ndarray, bits: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per channel, of the pixels of M×H×W×C scaled to 0..1. A channel without any variation (a black training set) is left unscaled."""
-    top, channels = 2.0**bits - 1, images.shape[3]
+    """Per channel, of the pixels of M×H×W×C (or M×D×H×W×C) scaled to 0..1. A channel without any variation (a black training set) is left
+    unscaled."""
+    top, channels = 2.0**bits - 1, images.shape[-1]
     totals, squares = np.zeros(channels), np.zeros(channels)
-    for part in np.array_split(images, max(1, len(images) // 512)):
+    for part in np.array_split(images, min(len(images), 1 + images.size // AT_ONCE)):
         scaled = part.reshape(-1, channels).astype(np.float64) / top
         totals, squares = totals + scaled.sum(0), squares + (scaled**2).sum(0)
     pixels = images[..., 0].size

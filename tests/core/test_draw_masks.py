@@ -24,6 +24,7 @@ from pellucid.core.draw_masks import (
     slices,
     upright,
 )
+from pellucid.core.resize import bicubic_array
 from pellucid.core.types import IGNORE, Mask, Prediction, Sample, Space
 
 CLASSES = ("background", "crack", "rust")
@@ -281,3 +282,13 @@ class TestSheet:
         volume[4], volume[3] = 0, 65535
         page = worst([Sample(volume, Mask.of(truth), "scan", space=answer.space)], [answer], CLASSES)
         assert page is not None and (page[150, 20] == 0).all()
+
+
+def test_of_a_large_answer_the_middle_is_compared() -> None:
+    before = np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8)
+    after = before.repeat(2, axis=0).repeat(2, axis=1)
+    drawn = draw_masks.before_after(before, after)
+    assert drawn.shape[1] == 2 * 1024 + 10
+    assert np.array_equal(drawn[:1024, -1024:], after[188:1212, 388:1412])
+    whole = bicubic_array(before, 2)[188:1212, 388:1412]
+    assert np.array_equal(drawn[4:1020, 4:1020], whole[4:-4, 4:-4])

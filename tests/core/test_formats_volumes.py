@@ -159,6 +159,7 @@ def test_what_cannot_be_used_is_named(tmp_path: Path) -> None:
     assert left_out["p2"] == "a patient without the channel T1c" and left_out["p3"] == "a patient without labels"
     assert left_out["p4/T1c.nii.gz"].startswith("holds 2 volumes") and left_out["p1/T2.nii.gz"] == "a channel that most have not"
     assert "left out: " in reading.why
+    assert any(note.startswith("WARNING: 1 patient left out") and "p4/T1c.nii.gz: holds 2 volumes" in note for note in reading.notes)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from pellucid.core.rng import Draws
 from pellucid.core.types import IGNORE, Batch, Mask, Placement, Prediction, Sample
 from pellucid.tasks.segmentation import Segmentation, cuts, looks
 from pellucid.tasks.segmentation.finding import Finding, fitted, said
+from pellucid.tasks.segmentation.proposals import default_windows
 
 
 def discs(folder: Path, count: int = 12, side: tuple[int, int] = (48, 64)) -> Path:
@@ -151,18 +152,77 @@ def test_settings_of_other_tasks_are_refused(tmp_path: Path) -> None:
         ({"loss": "hinge"}, "loss"),
         ({"score": "map"}, "score"),
         ({"look": "volume"}, "look"),
+        ({"patch": 8}, "patch: 8×8 is less than 16×16"),
+        ({"size": (16, 16), "model": "resnet18"}, "size: 16×16 is less than 32×32"),
         ({"annotator": "nobody"}, "annotator"),
     ):
         with pytest.raises(UsageError, match=says):
             pellucid.train(data, quiet=True, **settings)  # type: ignore[arg-type]
 
 
-def test_a_room_refuses_what_it_cannot_see() -> None:
+@pytest.mark.parametrize("size", [(188, 188), (188, 220), (204, 204)])
+def test_answers_without_padding_leave_no_gap(size: tuple[int, int]) -> None:
+    """The smallest window of the paper's network answers 4×4 pixels, less than the 16 that windows otherwise begin at multiples of."""
+    windows = default_windows(size, 92, 16)
+    views = windows.views(np.zeros((40, 50, 1), np.uint8))
+    said = windows.blended([torch.ones(1, *windows.answer) for _ in views], [placement for _, placement in views])
+    assert torch.allclose(said, torch.ones(1, 40, 50))
+
+
+def test_a_room_refuses_what_it_cannot_see(tmp_path: Path) -> None:
     room = Segmentation(("b", "f"), (16, 16), 1)
     with pytest.raises(DataError, match="volume"):
         room.views(Sample(np.zeros((3, 16, 16, 1), np.uint16), None, "v"))
     with pytest.raises(DataError, match="flat"):
         replace(room, look="neighbours").views(Sample(np.zeros((16, 16, 1), np.uint8), None, "p"))
+    (tmp_path / "v.nii.gz").touch()
+    with pytest.raises(DataError, match="is a volume, and this model knows flat pictures"):
+        room.find(tmp_path / "v.nii.gz")
+    (tmp_path / "p.png").touch()
+    with pytest.raises(DataError, match="is no volume, and this model knows volumes"):
+        replace(room, look="neighbours", parts=("flair", "t1")).find(tmp_path / "p.png")
     assert room.with_crops("tiles") == room
     with pytest.raises(UsageError, match="crops"):
         room.with_crops("ten")
+
+
+def brain(folder: Path, affine: np.ndarray) -> Path:
+    """A patient of two channels, in which a box is bright in both and its middle brighter."""
+    import nibabel
+
+    (folder / "p1").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    labels = np.zeros((24, 28, 20), np.uint8)
+    labels[6:16, 8:20, 5:14] = 1
+    labels[9:13, 11:16, 8:11] = 2
+    for name in ("flair", "t1"):
+        noisy = (150.0 * labels + rng.normal(0, 20, labels.shape)).astype(np.float32)
+        nibabel.save(nibabel.Nifti1Image(noisy, affine), folder / "p1" / f"{name}.nii.gz")
+    nibabel.save(nibabel.Nifti1Image(labels, affine), folder / "p1" / "labels.nii.gz")
+    return folder
+
+
+@pytest.mark.parametrize("look", ["volume", "neighbours", "planes"])
+def test_a_volume_is_learnt_by_heart_and_written_where_it_lies(look: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import nibabel
+
+    monkeypatch.chdir(tmp_path)
+    affine = np.array([[-1.0, 0, 0, 30], [0, 0, 1.5, -20], [0, 2.0, 0, 7], [0, 0, 0, 1]])
+    data = brain(tmp_path / "brains", affine)
+    run = pellucid.train(data, look=look, split="by_heart", width=4, patch=16, batch=4, epochs=2, threads=1, quiet=True)
+    assert run.summary["test"]["dice_whole"]["value"] > 0.5
+    (answer,) = pellucid.predict(run.path, data / "p1", out=tmp_path / "out", quiet=True).answers
+    written = nibabel.load(tmp_path / "out" / "p1.nii.gz")
+    assert np.allclose(written.affine, affine) and written.shape == (24, 28, 20)
+    assert answer.mask is not None and np.array_equal(np.asarray(written.dataobj).transpose(2, 1, 0), answer.mask)
+    write(tmp_path / "flat.png", np.zeros((20, 20, 1), np.uint8))
+    with pytest.raises(DataError, match="flat"):
+        pellucid.predict(run.path, tmp_path / "flat.png", quiet=True)
+
+
+def test_views_can_be_shown_before_they_are_cut() -> None:
+    labels = np.zeros((2, 20, 30), np.uint8)
+    labels[:, 5:9, 5:9] = 1
+    room = Segmentation(("b", "f"), (20, 30), 1, patch=(16, 16))
+    shown = room.show(batch_of(labels * 90, labels))
+    assert [picture.shape for picture, _ in shown] == [(20, 30, 3)] * 2 and "f" in shown[0][1]

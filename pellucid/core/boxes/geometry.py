@@ -42,7 +42,7 @@ def area(boxes_xyxy: B) -> B:
     return size[..., 0] * size[..., 1]
 
 
-def clip(boxes_xyxy: B, size: tuple[int, int]) -> B:
+def clip(boxes_xyxy: B, size: tuple[int, ...]) -> B:
     """The part of each box, …×4, inside a picture of `size` (height, width). A box outside becomes empty, on the edge."""
     x, y = boxes_xyxy[..., 0::2].clip(0, size[1]), boxes_xyxy[..., 1::2].clip(0, size[0])
     return _library(boxes_xyxy).stack([x, y], -1).reshape(boxes_xyxy.shape)

@@ -50,7 +50,8 @@ def why_not(root: Path) -> str:
     names = list(_files(root))
     pictures = [name for name in names if _reason(name) is None]
     if pictures:
-        return f"holds {plural(len(pictures), 'picture')} but no sub-folders, so nothing says which class each is"
+        found = f"holds {plural(len(pictures), 'picture')} but no sub-folders, so nothing says which class each is"
+        return f"{found} (--task superresolution needs no classes)"
     if names:
         return f"holds no picture ({plural(len(names), 'other file')}, such as {names[0]})"
     return "is empty" if not any(root.iterdir()) else "holds no picture in its sub-folders"

@@ -61,12 +61,13 @@ def read(source: Path) -> Reading:
     said = _dataset(source)
     cases = _paired(source, left_out) or _patients(source, left_out)
     cases, channels = _complete(source, cases, left_out)
-    cases = [case for case in cases if _readable(source, case, left_out)]
+    before, cases = left_out.copy(), [case for case in cases if _readable(source, case, left_out)]
     if not cases:
         raise DataError(f"{source}: no volume with its labels can be read{_reason(left_out)}; docs/volumes.md shows what is expected")
     with ThreadPoolExecutor(_READERS) as pool:
         masks = list(pool.map(_mask, cases))
     masks, classes, notes = _numbered(source, cases, masks, said)
+    notes += _unreadable(left_out[len(before) :])
     samples = tuple(_sample(source, case, channels, mask) for case, mask in zip(cases, masks, strict=True))
     given = _given(cases)
     why = _why(samples, classes, channels, given) + counted((name, _kind(reason)) for name, reason in left_out)
@@ -83,6 +84,8 @@ def find(path: Path, names: Sequence[str]) -> list[Sample]:
     if not path.exists():
         raise DataError(f"{path}: does not exist; check the path")
     if not path.is_dir():
+        if not is_nifti(path) and path.suffix.lower() != DICOM:
+            raise DataError(f"{path}: is no volume, and this model knows volumes; name NIfTI or DICOM")
         if len(names) > 1:
             raise DataError(f"{path}: one file, but the model looks at {len(names)} ({first(names)}); name the folder that holds them")
         return [Sample(Volume((path,), tuple(names)), None, path.name, path.name)]
@@ -257,6 +260,13 @@ def _readable(source: Path, case: Case, left_out: LeftOut) -> bool:
     for other in [*files[1:], case.labels]:
         check_overlay(files[0], other)
     return True
+
+
+def _unreadable(left_out: LeftOut) -> list[str]:
+    if not left_out:
+        return []
+    first, reason = left_out[0]
+    return [f"WARNING: {plural(len(left_out), 'patient')} left out, of whom a file cannot be read, such as {first}: {reason}"]
 
 
 # Labels

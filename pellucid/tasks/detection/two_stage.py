@@ -77,7 +77,7 @@ def candidates(network: Network, images: Tensor, proposals: Sequence[np.ndarray]
     Each region speaks for every class, with one box; the 1000 highest scores are kept. K depends on the network alone.
     """
     found = network(images) if proposals is None else network(images, stacked(proposals, network.kept).to(images.device))
-    boxes = clip(decode_deltas(found.deltas.float(), found.boxes.float(), DELTA_WEIGHTS), tuple(images.shape[2:]))  # type: ignore[arg-type]
+    boxes = clip(decode_deltas(found.deltas.float(), found.boxes.float(), DELTA_WEIGHTS), tuple(images.shape[2:]))
     shares = found.logits.float().softmax(-1)[..., :-1] * (area(found.boxes) > 0)[..., None]
     return best(boxes, shares)
 

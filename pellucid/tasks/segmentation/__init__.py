@@ -17,6 +17,7 @@ from ... import models
 from ...anatomy import blank
 from ...core import formats, imbalance
 from ...core.augment import POLICIES, Augmentation
+from ...core.dicom import SUFFIX as DICOM
 from ...core.draw import to_rgb8
 from ...core.draw_masks import MASK_FILES, VOLUME_FILES, overlay
 from ...core.errors import DataError, UsageError, did_you_mean
@@ -27,6 +28,8 @@ from ...core.mask_losses import border_weights, mean_loss
 from ...core.patches import View, Windows
 from ...core.rng import Draws
 from ...core.types import IGNORE, Batch, Mask, Placement, Prediction, Sample
+from ...core.volumes import is_nifti
+from ...core.words import by
 from ...models.unet import valid_size
 from .. import pixels
 from ..common import all_that_learns, arrived, numbers_of, spans, travelling
@@ -47,7 +50,7 @@ LEAST_STEPS = 100
 @dataclass(frozen=True)
 class Segmentation(Task):
     """size: (height, width) of a window, or (depth, height, width). bits: 8 or 16, the depth of the stored views. mean, std: per channel,
-    of pixels scaled to 0..1. scale: what the network gets (see `pixels.offset_and_gain`). look: how a picture or a volume is seen (`looks`).
+    of pixels scaled to 0..1. scale: what the network gets (see `pixels.offset_and_gain`). look: how a picture or volume is seen (`looks`).
     parts: what the channels of a volume are called. width, upsampling, skips: of the network. margin: pixels that its answer lacks on
     every side; step: by how many it halves.
     threshold, refine, smallest, wall, floor: what is done to an answer after the network (`finding.Finding`), its numbers chosen on
@@ -129,7 +132,11 @@ class Segmentation(Task):
         return formats.read_masks(source)
 
     def find(self, path: Path) -> list[Sample] | None:
-        return None if self.look == "picture" else find(path, self.parts)
+        if self.look != "picture":
+            return find(path, self.parts)
+        if path.is_file() and (is_nifti(path) or path.suffix.lower() == DICOM):
+            raise DataError(f"{path}: is a volume, and this model knows flat pictures; name pictures")
+        return None
 
     @staticmethod
     def propose(settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> dict[str, Any]:
@@ -169,7 +176,9 @@ class Segmentation(Task):
         if solid and settings["refine"] != "none":
             raise UsageError(f"refine: {settings['refine']} is of flat pictures; leave it out")
         if settings["refine"] == "watershed" and len(reading.classes) != 2:
-            raise UsageError(f"refine: watershed parts the objects of one class from each other, and here are {len(reading.classes) - 1}")
+            raise UsageError(
+                f"refine: watershed parts the objects of one class from each other, and here are {len(reading.classes) - 1}; leave it out"
+            )
         first = reading.samples[0].image
         size = tuple(settings["size"])
         room = cls(
@@ -199,7 +208,9 @@ class Segmentation(Task):
         with blank():
             network: Any = room.build()
         room = replace(room, margin=network.margin, step=network.step)
-        return replace(room, patch=_patch(settings, room))
+        room = replace(room, patch=_patch(settings, room))
+        _check_least(room, getattr(getattr(network, "network", network), "least", room.patch))
+        return room
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Segmentation:
@@ -294,7 +305,9 @@ class Segmentation(Task):
         return replace(batch, images=images, truths=cuts.targets(labels, len(self.classes)))
 
     def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
-        images, truths = batch.images / (2.0**self.bits - 1), batch.truths
+        images, truths = batch.images.float() / (2.0**self.bits - 1), batch.truths
+        if isinstance(truths, np.ndarray):  # views as they are, before any crop
+            truths = cuts.targets(cuts.labels_of(batch, [max(self.annotator, 0)]), len(self.classes))
         if truths.is_floating_point():
             truths = torch.where(truths.sum(1) > 0, truths.argmax(1), IGNORE)
         if images.ndim == 5:
@@ -448,6 +461,13 @@ def _patch(settings: Mapping[str, Any], room: Segmentation) -> tuple[int, ...]:
     if room.margin:
         side = valid_size(max(4, min(side, *room.size) - 2 * room.margin))
     return tuple(min(side, whole) for whole in room.size)
+
+
+def _check_least(room: Segmentation, least: tuple[int, ...]) -> None:
+    """Raises UsageError for windows or crops that are smaller than a network takes, before a run is begun."""
+    for name, sides in (("size", room.size), ("patch", room.patch)):
+        if any(side < want for side, want in zip(sides, least, strict=True)):
+            raise UsageError(f"{name}: {by(sides)} is less than {by(least)}, the least that this network takes; make it larger")
 
 
 def _renumbered(mask: Mask, table: np.ndarray) -> Mask:

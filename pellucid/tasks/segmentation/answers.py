@@ -39,8 +39,8 @@ class Answers:
 
     classes: the first one is the background, which no mean holds. score: "dice", "iou" or "rand", what chooses the best epoch; "rand" is
     costly, and computed only where it is the score or answers have objects parted. threshold, note: from which probability on the
-    foreground is believed, and what is to be said of it. groups: source to patient, where several pictures are of one; intervals are then over patients. annotator: whose
-    mask is the truth.
+    foreground is believed, and what is to be said of it. groups: source to patient, where several pictures are of one; intervals are then
+    over patients. annotator: whose mask is the truth.
     """
 
     def __init__(

@@ -33,6 +33,11 @@ def cut(batch: Batch, patch: Sequence[int], how: Augmentation, rng: Draws, annot
     return _moved(torch.stack(images), torch.from_numpy(np.stack(labels)).to(batch.images.device), patch, how, rng)
 
 
+def labels_of(batch: Batch, annotators: Sequence[int]) -> torch.Tensor:
+    """uint8 B×A×size of the views as they are."""
+    return torch.from_numpy(np.stack(_labels(batch, annotators)))
+
+
 def _labels(batch: Batch, annotators: Sequence[int]) -> list[np.ndarray]:
     """Of each view uint8 A×size. A mask is unpacked once a batch, however many of its views are in it."""
     unpacked: dict[int, list[np.ndarray]] = {}

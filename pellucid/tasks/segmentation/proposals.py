@@ -61,9 +61,9 @@ def _up(side: int) -> int:
 
 
 def default_windows(size: tuple[int, ...], margin: int, step: int) -> Windows:
-    """Windows whose answers share half, or `SHARED` pixels where that is less."""
+    """Windows whose answers share half, or `SHARED` pixels where that is less. Answers of fewer pixels than a step leave no gap."""
     overlap = () if margin else tuple(min(side // 2, SHARED) for side in size)
-    return Windows(size, margin, overlap, step)
+    return Windows(size, margin, overlap, min(step, *(side - 2 * margin for side in size)))
 
 
 def refuse_settings_of_others(settings: Mapping[str, Any]) -> None:

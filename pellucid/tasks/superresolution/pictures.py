@@ -149,9 +149,9 @@ def continued(low: torch.Tensor, placements: Sequence[Placement], factor: int) -
 
 
 def as_stored(picture: torch.Tensor, bits: int) -> np.ndarray:
-    """C×H×W in 0…1 to H×W×C of 8 or 16 bits."""
-    levels = (picture.clamp(0, 1) * (2**bits - 1)).round()
-    return levels.permute(1, 2, 0).cpu().numpy().astype(np.uint8 if bits == 8 else np.uint16)
+    """C×H×W in 0…1, which is used up, to H×W×C of 8 or 16 bits."""
+    levels = picture.clamp_(0, 1).mul_(2**bits - 1).round_()
+    return np.ascontiguousarray(levels.permute(1, 2, 0).cpu().numpy(), np.uint8 if bits == 8 else np.uint16)
 
 
 def differing(sharp: np.ndarray, low: np.ndarray, factor: int) -> int | None:

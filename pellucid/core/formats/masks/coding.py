@@ -69,10 +69,11 @@ def _colours(raws: Sequence[Raw], totals: Counter[int], legend: Legend | None) -
         worst = max(raws, key=lambda raw: len(raw.values))
         advice = "write legend.csv beside the masks, a line a class: name,r,g,b"
         raise DataError(f"{worst.path}: the masks hold {len(totals):,} colours and no legend says which are classes; {advice}")
-    found = sorted(totals)
+    # The first class is the background: black, or what most pixels are.
+    found = sorted(totals, key=lambda colour: (colour != 0, colour != totals.most_common(1)[0][0], colour))
     names = tuple(f"#{colour:06x}" for colour in found)
     said = f"the masks hold {len(found)} colours and no legend names them, so classes are called by colour"
-    note = f"{said}: {first(names)}; legend.csv would name them"
+    note = f"{said}: {first(names)}; {names[0]} is taken for the background; legend.csv would name and order them"
     return Coding(names, {colour: place for place, colour in enumerate(found)}, True, "by colour", (note,))
 
 
