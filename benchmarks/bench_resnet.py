@@ -73,9 +73,7 @@ def flowers(epochs: int = 8) -> None:
         held = prepared.part("validation")
         answers = predictions(prepared.room, network, held, prepared.recipe, CPU)
         right = np.array([answer.label == answer.classes[truth] for answer, truth in zip(answers, held.truths.tolist(), strict=True)])
-        print(
-            f"flowers128, {epochs} epochs, {precision} {layout}: validation accuracy {right.mean():.1%} of {len(held)}", flush=True
-        )
+        print(f"flowers128, {epochs} epochs, {precision} {layout}: validation accuracy {right.mean():.1%} of {len(held)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -338,7 +338,7 @@ def test_a_palette_is_read_by_colours_where_all_stand_in_the_legend(tmp_path: Pa
 def test_of_colours_without_a_legend_the_commonest_is_the_background(tmp_path: Path) -> None:
     colours = np.full((6, 8, 3), (200, 30, 30), np.uint8)
     colours[2:4, 2:4] = (10, 20, 30)
-    reading = formats.read_masks(pairs(tmp_path, colours, HALF[..., None].repeat(3, 2) * 0))
+    reading = formats.read_masks(pairs(tmp_path, colours))
     assert reading.classes == ("#c81e1e", "#0a141e") and "#c81e1e is taken for the background" in reading.notes[0]
     assert reading.samples[0].truth.labels()[3, 3] == 1
 

@@ -88,6 +88,15 @@ def test_a_perfect_answer_is_perfect_in_everything(score: str) -> None:
     assert all(each["hausdorff95"]["value"] == each["surface_distance"]["value"] == 0 for each in found["distances"]["classes"].values())
 
 
+def test_a_false_alarm_in_an_empty_picture_is_no_iou_of_what_is_there() -> None:
+    truth, clean, alarm = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
+    truth[:2], alarm[0, 0] = 1, 1
+    metric = Answers(("background", "flaw"))
+    for name, there, said in (("a", truth, truth), ("b", clean, alarm)):
+        metric.add([Prediction(name, (4, 4), metric.classes, mask=said)], [Mask.of(there)])
+    assert metric.result()["iou_present"]["value"] == 1 and metric.result()["iou_picture"]["value"] == 0.5
+
+
 def test_what_an_epoch_says_is_what_the_evidence_says() -> None:
     metric = asked(pictures(), score="rand")
     quick, found = metric.quick(), metric.result()

@@ -272,6 +272,11 @@ def _anything(labels: np.ndarray) -> np.ndarray:
     return np.where(labels == IGNORE, IGNORE, labels > 0).astype(np.uint8)
 
 
+def _where_there(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Of pictures whose truth has anything but background; NaN for the others."""
+    return np.where(counts[:, 1, 1:].any(axis=1), values, np.nan)
+
+
 def _counts(rows: Sequence[Row]) -> np.ndarray:
     return np.stack([row.counts for row in rows])
 
@@ -283,6 +288,7 @@ ESTIMATES: dict[str, Callable[[Sequence[Row], Units], Estimate]] = {
     "dice_whole": lambda rows, units: units.pixels(np.stack([row.whole for row in rows])[..., 1:], overlap.mean_dice),
     "dice_picture": lambda rows, units: units.pictures(overlap.mean_dice(_counts(rows)[..., 1:])),
     "iou_picture": lambda rows, units: units.pictures(overlap.mean_iou(_counts(rows)[..., 1:])),
+    "iou_present": lambda rows, units: units.pictures(_where_there(overlap.mean_iou(_counts(rows)[..., 1:]), _counts(rows))),
     "pixel_accuracy": lambda rows, units: units.pixels(overlap.together(_counts(rows)), overlap.pixel_accuracy),
     "rand": lambda rows, units: units.pictures(np.array([row.rand for row in rows])),
 }

@@ -16,6 +16,7 @@ SCORES = {
     "dice_whole": "Dice, all but background as one",
     "dice_picture": "Dice, mean over pictures",
     "iou_picture": "IoU, mean over pictures",
+    "iou_present": "IoU, mean over pictures that have any",
     "pixel_accuracy": "right pixels",
 }
 SHARES = (0.0, 0.5, 1.0)
