@@ -37,9 +37,11 @@ def command(
 
 def _lines(evidence: dict[str, Any]) -> list[str]:
     """A line a figure, then a line a class."""
-    from ..core.words import named
+    from ..core.words import NO_SHARES, named
 
-    lines = [f"{named(name):<20} {_figure(score)}{_of(score)}" for name, score in evidence.items() if _is_score(score)]
+    units = {name: f" {unit}" for name, (_, unit) in NO_SHARES.items() if unit}
+    scores = {name: score for name, score in evidence.items() if _is_score(score)}
+    lines = [f"{named(name):<20} {_figure(score)}{units.get(name, '')}{_of(score)}" for name, score in scores.items()]
     width = max((len(name) for name in evidence.get("per_class", {})), default=0)
     for name, scores in evidence.get("per_class", {}).items():
         parts = "  ".join(f"{key} {_figure(score)}" for key, score in scores.items() if _is_score(score))

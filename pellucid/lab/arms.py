@@ -8,16 +8,18 @@ import math
 import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..core.errors import ModelError, UsageError
+from ..core.errors import ModelError, UsageError, did_you_mean
 from ..core.evidence import Score
+from ..core.paired import SCORES as OF_CLASSES
 from ..core.paired import nadeau_bengio, score_of, seeds_interval
+from ..core.words import NO_SHARES
 from ..engine import runs
 from ..engine.prepare import pictures_of
 
@@ -25,30 +27,41 @@ from ..engine.prepare import pictures_of
 REPEATED = ("seed", "split_seed", "fold")
 OF_MACHINE = ("threads", "device", "layout", "precision", "baselines", "skip_bad", "cache")
 
-# Whose runs are compared: their answers are one class a picture.
-TASK = "classification"
+# The test scores of each task that arms are compared by, the usual one first.
+SCORES = {
+    "classification": tuple(OF_CLASSES),
+    "detection": ("map", "map50"),
+    "segmentation": ("dice", "iou", "rand"),
+    "superresolution": ("psnr", "ssim"),
+}
 
-Part = tuple[tuple[str, int], ...]
+Part = tuple[tuple[str, str], ...]
 Curves = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One finished run. sources, truth, answers: of the N test pictures, in the order of their sources; rows: of metrics.csv."""
+    """One finished run. rows: of metrics.csv. answered: rows of predictions.csv, one a test picture, in the order of their sources.
+    truth, answers: the class numbers of these N pictures; none where answers are no classes."""
 
     folder: Path
     settings: dict[str, Any]
     facts: dict[str, Any]
     summary: dict[str, Any]
     rows: list[dict[str, float]]
-    sources: tuple[str, ...]
+    answered: list[dict[str, str]]
     truth: np.ndarray
     answers: np.ndarray
+
+    @property
+    def task(self) -> str:
+        # Runs of the first version do not say it.
+        return str(self.summary.get("task", "classification"))
 
     @cached_property
     def part(self) -> Part:
         """The test pictures, by which runs are told to be comparable picture by picture."""
-        return tuple(zip(self.sources, self.truth.tolist(), strict=True))
+        return tuple((row["source"], row["truth"]) for row in self.answered)
 
     @property
     def classes(self) -> list[str]:
@@ -63,7 +76,25 @@ class Result:
         return np.array([row.get("seen", row["epoch"] * self.pictures("train")) for row in self.rows])
 
     def score(self, name: str) -> float:
-        return float(score_of(name, self.truth, self.answers)[0])
+        """Raises ModelError where the test has no such score."""
+        if len(self.answers):
+            return float(score_of(name, self.truth, self.answers)[0])
+        value = self.summary["test"].get(name, {}).get("value")
+        if value is None:
+            raise ModelError(f'{self.folder}: its test has no "{name}"; compare by another score, or train with --score {name}')
+        return float(value)
+
+    def of_pictures(self, score: str) -> np.ndarray:
+        """float64, one a test picture, its mean over the classes where each has its own; NaN where it is undefined. None at all where
+        predictions.csv does not hold the score, or where chance draws patients and not pictures."""
+        named = [score] if score in self.answered[0] else [f"{score}_{name}" for name in self.classes]
+        columns = [name for name in named if name in self.answered[0]]
+        alone = self.summary["test"].get("units", {}).get("count", len(self.answered)) == len(self.answered)
+        if not columns or not alone:
+            return np.zeros(0)
+        found = np.array([[_number(row[name]) for name in columns] for row in self.answered])
+        known = np.isfinite(found)
+        return np.where(known, found, 0).sum(axis=1) / np.where(known.any(axis=1), known.sum(axis=1), np.nan)
 
     def at_best(self, column: str) -> float | None:
         """A column of metrics.csv at the epoch whose weights were kept."""
@@ -136,7 +167,7 @@ class Arm:
 
 
 def read(folder: Path) -> Result:
-    """Raises ModelError when the folder is not that of a finished run or one of its files is damaged, UsageError for another task's."""
+    """Raises ModelError when the folder is not that of a finished run or one of its files is damaged."""
     folder = Path(folder)
     if not (folder / "recipe.toml").is_file():
         raise ModelError(f"{folder}: is not a run folder; name folders that `pellucid train` has written")
@@ -147,16 +178,18 @@ def read(folder: Path) -> Result:
         )
     settings = _settings(folder / "recipe.toml")
     facts, summary = runs.read_json(folder / "data.json"), runs.read_json(folder / "summary.json")
-    if (task := summary.get("task", TASK)) != TASK:
-        raise UsageError(f"{folder}: a run of {task}; runs of {TASK} alone are compared, by the class that each picture was given")
     rows = [{key: _number(value) for key, value in row.items()} for row in _table(folder / "metrics.csv", ("epoch", "step"))]
     answered = sorted(_table(folder / "predictions.csv", ("source", "truth", "answer")), key=lambda row: row["source"])
+    unsaid = np.zeros(0, np.int64)
+    found = Result(folder, settings, facts, summary, rows, answered, unsaid, unsaid)
+    if found.task != "classification":
+        return found
     number = {name: i for i, name in enumerate(facts["classes"])}
     try:
         truth, answers = (np.array([number[row[column]] for row in answered], np.int64) for column in ("truth", "answer"))
     except KeyError as error:
         raise ModelError(f"{folder / 'predictions.csv'}: names the class {error}, which data.json does not know; train again") from None
-    return Result(folder, settings, facts, summary, rows, tuple(row["source"] for row in answered), truth, answers)
+    return replace(found, truth=truth, answers=answers)
 
 
 def _settings(path: Path) -> dict[str, Any]:
@@ -187,6 +220,13 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
+def known_score(score: str, task: str) -> str:
+    """The score itself. Raises UsageError for one that answers to this task do not have."""
+    if score not in SCORES[task]:
+        raise UsageError(f'score: {task} has no "{score}"; {did_you_mean(score, SCORES[task])}')
+    return score
+
+
 def arm(name: str, found: Sequence[Result], diverged: int, shown: Sequence[str], score: str) -> Arm:
     """shown: the settings in which the arms differ."""
     settings = {key: found[0].settings.get(key) for key in shown} if found else {}
@@ -198,6 +238,7 @@ def _test(found: Sequence[Result], score: str) -> Score:
     if not found:
         return {"value": None, "low": None, "high": None, "interval": None}
     if len(found) == 1:
+        found[0].score(score)
         return dict(found[0].summary["test"][score])
     parts = by_part(found)
     if len(parts) == 1:
@@ -206,8 +247,8 @@ def _test(found: Sequence[Result], score: str) -> Score:
         t = nadeau_bengio([mean_score(of, score) for of in parts.values()], test_share(found))
         name = None if t["low"] is None else f"corrected t 95 %, {t['runs']} runs on different test pictures"
         said = {"value": t["mean"], "low": t["low"], "high": t["high"], "interval": name}
-    # A score is a share, whatever Student's distribution has room for.
-    return said if said["low"] is None else said | {"low": max(0.0, said["low"]), "high": min(1.0, said["high"])}
+    # A share is one, whatever Student's distribution has room for.
+    return said if said["low"] is None or score in NO_SHARES else said | {"low": max(0.0, said["low"]), "high": min(1.0, said["high"])}
 
 
 def by_part(found: Sequence[Result]) -> dict[Part, list[Result]]:

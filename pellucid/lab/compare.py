@@ -14,19 +14,23 @@ import numpy as np
 
 from ..core.errors import UsageError, did_you_mean
 from ..core.evidence import mcnemar
-from ..core.paired import SCORES, holm, nadeau_bengio, paired_bootstrap_of, seeds_and_pictures
+from ..core.paired import holm, nadeau_bengio, paired_bootstrap_of, seeds_and_pictures
 from . import compare_words as words
-from .arms import Arm, Result, arm, by_part, differing, grouped, mean_score, read, test_share
+from .arms import SCORES, Arm, Result, arm, by_part, differing, grouped, known_score, mean_score, read, test_share
 from .page import write
+
+# Scores of a test part as a whole, which of a picture are other numbers.
+OF_ALL_PIXELS = ("dice", "iou")
 
 __all__ = ["Arm", "Comparison", "Difference", "Result", "compare", "write"]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """An arm's mean score minus that of the reference, in shares. p: of this test alone; adjusted: after Holm's correction over the arms;
-    low and high: 95 % for this one alone, None where nothing varies. kind: "pictures" (one run each, the same test pictures), "seeds"
-    (several) or "splits" (different test pictures). detail: what the test counted."""
+    """An arm's mean score minus that of the reference, in the score's unit. p: of this test alone; adjusted: after Holm's correction over
+    the arms; low and high: 95 % for this one alone, None where nothing varies. kind: "pictures" (one run each, the same test pictures),
+    "seeds" (several), "paired" (several, seed by seed), "splits" (different test pictures) or "alone" (one run each of a score that no
+    picture has by itself). detail: what the test counted."""
 
     arm: str
     kind: str
@@ -97,38 +101,39 @@ def _described(arm: Arm) -> dict[str, Any]:
 def compare(
     arms: Mapping[str, Sequence[str | Path]] | Sequence[str | Path],
     against: str | Path | None = None,
-    score: str = "accuracy",
+    score: str | None = None,
     diverged: Mapping[str, int] | None = None,
 ) -> Comparison:
     """Holds every arm against one, the reference: `against` (its name or one of its runs), or the first that has runs.
 
     arms: name → folders of finished runs; or folders alone, of which those that differ only in their seed or fold make an arm.
-    score: "accuracy" or "balanced_accuracy". diverged: name → how many of its runs ended with a loss that was not finite; they are
-    counted in the table and are in no mean. An arm all of whose runs diverged has no folders.
+    score: one of `SCORES` of the runs' task, the first of them where nothing is said. diverged: name → how many of its runs ended with a
+    loss that was not finite; they are counted in the table and are in no mean. An arm all of whose runs diverged has no folders.
 
     The same test pictures: McNemar's test and a paired bootstrap for one run each, seeds and pictures together (core/paired.py) for
-    several. Different test pictures, as in cross-validation: the corrected t-test of Nadeau and Bengio over the parts that both have.
+    several. Answers that are no classes: Student's paired t-test over the seeds that both have, or over pictures for one run each.
+    Different test pictures, as in cross-validation: the corrected t-test of Nadeau and Bengio over the parts that both have.
     Holm's correction over the arms.
 
-    Raises UsageError for an unknown arm or score and for runs of different data, classes or test pictures, ModelError for a folder that
-    is no finished run.
+    Raises UsageError for an unknown arm or score and for runs of different tasks, data, classes or test pictures, ModelError for a folder
+    that is no finished run or whose test has no such score.
     """
-    if score not in SCORES:
-        raise UsageError(f'score: unknown "{score}"; {did_you_mean(score, SCORES)}')
     lost = diverged or {}
     if isinstance(arms, Mapping):
         found = {name: [read(Path(folder)) for folder in arms.get(name, ())] for name in dict.fromkeys([*arms, *lost])}
     else:
         found = grouped([read(folder) for folder in dict.fromkeys(map(Path, arms))])
     reference = _reference(against, found)
-    _refuse_unlike(found[reference][0], [run for runs in found.values() for run in runs])
+    first = found[reference][0]
+    score = known_score(score, first.task) if score else SCORES[first.task][0]
+    _refuse_unlike(first, [run for runs in found.values() for run in runs])
     shown = differing(found)
     made = {name: arm(name, runs, lost.get(name, 0), shown, score) for name, runs in found.items()}
     raw = [_difference(name, runs, found[reference], reference, score) for name, runs in found.items() if runs and name != reference]
     adjusted = holm({difference.arm: difference.p for difference in raw})
     corrected = [replace(difference, adjusted=adjusted[difference.arm]) for difference in raw]
     said = tuple(replace(d, sentence=words.conclusion(d, made[d.arm], reference, score, len(raw))) for d in corrected)
-    comparison = Comparison(score, reference, tuple(made.values()), said, "", _notes(found))
+    comparison = Comparison(score, reference, tuple(made.values()), said, "", _notes(found, said, score))
     return replace(comparison, summary=words.summary(comparison))
 
 
@@ -148,6 +153,8 @@ def _reference(against: str | Path | None, found: Mapping[str, Sequence[Result]]
 
 def _refuse_unlike(first: Result, runs: Sequence[Result]) -> None:
     for run in runs:
+        if run.task != first.task:
+            raise UsageError(f"{run.folder}: a run of {run.task}, and {first.folder} is of {first.task}; compare runs of one task")
         if run.classes != first.classes:
             raise UsageError(f"{run.folder}: has other classes than {first.folder}; only runs that answer the same can be compared")
         if run.facts["fingerprint"] != first.facts["fingerprint"]:
@@ -172,6 +179,8 @@ def _difference(name: str, ours: Sequence[Result], theirs: Sequence[Result], aga
         detail = {"differences": deltas, "parts": len(common)}
         return Difference(name, "splits", t["mean"], t["low"], t["high"], t["p"], "corrected t-test (Nadeau and Bengio 2003)", detail)
     a, b = mine[common[0]], others[common[0]]
+    if a[0].task != "classification":
+        return _of_numbers(name, a, b, score)
     truth, answers_a, answers_b = a[0].truth, np.stack([run.answers for run in a]), np.stack([run.answers for run in b])
     if len(a) > 1 or len(b) > 1:
         t = seeds_and_pictures(score, truth, answers_a, answers_b)
@@ -184,7 +193,26 @@ def _difference(name: str, ours: Sequence[Result], theirs: Sequence[Result], aga
     return Difference(name, "pictures", boot["mean"], boot["low"], boot["high"], p, test, detail)
 
 
-def _notes(found: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
+def _of_numbers(name: str, ours: Sequence[Result], theirs: Sequence[Result], score: str) -> Difference:
+    """Of answers that are no classes, on the same pictures: seed by seed, or picture by picture where fewer than two seeds are shared."""
+    seeds = {run.settings["seed"]: run for run in theirs}
+    pairs = [(run, seeds[run.settings["seed"]]) for run in ours if run.settings["seed"] in seeds]
+    if len(pairs) > 1:
+        deltas = [a.score(score) - b.score(score) for a, b in pairs]
+        t = nadeau_bengio(deltas, 0.0)
+        return Difference(name, "paired", t["mean"], t["low"], t["high"], t["p"], "paired t-test over seeds", {"differences": deltas})
+    a, b = pairs[0] if pairs else (ours[0], theirs[0])
+    of_a, of_b = a.of_pictures(score), b.of_pictures(score)
+    apart = of_a - of_b if len(of_a) == len(of_b) else np.zeros(0)
+    apart = apart[np.isfinite(apart)]
+    if len(apart) < 2:
+        return Difference(name, "alone", a.score(score) - b.score(score), None, None, 1.0, "none", {})
+    t = nadeau_bengio(apart.tolist(), 0.0)
+    detail = {"pictures": len(apart), "run": str(a.folder), "against": str(b.folder)}
+    return Difference(name, "pictures", t["mean"], t["low"], t["high"], t["p"], "paired t-test over pictures", detail)
+
+
+def _notes(found: Mapping[str, Sequence[Result]], differences: Sequence[Difference], score: str) -> tuple[str, ...]:
     notes = []
     for name, group in found.items():
         inside = differing({str(i): [run] for i, run in enumerate(group)})
@@ -193,6 +221,11 @@ def _notes(found: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
     parts = {name: set(by_part(group)) for name, group in found.items() if group}
     if len({frozenset(of) for of in parts.values()}) > 1:
         notes.append("Not all arms were tested on the same pictures: a difference is measured on those parts that both have.")
+    if score in OF_ALL_PIXELS and any(difference.kind == "pictures" for difference in differences):
+        notes.append(words.of_all_pixels(score))
+    few = {difference.arm: found[difference.arm] for difference in differences if "run" in difference.detail or difference.kind == "alone"}
+    if unpaired := [name for name, group in few.items() if len(group) > 1]:
+        notes.append(words.unpaired(unpaired))
     if any(len(group) == 1 for group in found.values()):
         notes.append(words.ONE_RUN)
     return tuple(notes)

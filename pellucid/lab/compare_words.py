@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import words
 from ..core.evidence import Score
-from ..core.words import interval, percent, plural
+from ..core.words import interval, plural
 
 if TYPE_CHECKING:
     from .arms import Arm
@@ -25,6 +25,7 @@ ONE_RUN = (
     "same --split-seed show both."
 )
 SCOPE = {
+    "paired": "real for these settings and these test pictures, over seeds",
     "pictures": "real for these two trained networks; other seeds were not tried",
     "seeds": "real for this data and these settings, over seeds and test pictures",
     "splits": "real for this data and these settings, over splits",
@@ -32,12 +33,24 @@ SCOPE = {
 
 
 def name_of(score: str) -> str:
-    return score.replace("_", " ")
+    return words.named(score)
 
 
-def points(share: float) -> str:
-    """0.0312 → `3.1`."""
+def unit(score: str) -> str:
+    """`points`, of a score that is no share its own: `dB`, or none."""
+    return words.NO_SHARES[score][1] if score in words.NO_SHARES else "points"
+
+
+def points(share: float, score: str = "accuracy") -> str:
+    """0.0312 → `3.1`; of a score that is no share as it is: 0.31 dB → `0.31`."""
+    if score in words.NO_SHARES:
+        return f"{abs(share):.{words.NO_SHARES[score][0]}f}"
     return f"{100 * abs(share):.1f}" if abs(share) >= 0.00095 else f"{100 * abs(share):.2f}"
+
+
+def sized(share: float, score: str) -> str:
+    """`3.1 points`, `0.31 dB`."""
+    return f"{points(share, score)} {unit(score)}".strip()
 
 
 def chance(p: float) -> str:
@@ -46,13 +59,15 @@ def chance(p: float) -> str:
     return words.chance(p) if digits == 2 else f"p = {p:.{digits}g}"
 
 
-def signed(share: float) -> str:
-    return ("+" if share > 0 else MINUS if share < 0 else "") + points(share)
+def signed(share: float, score: str = "accuracy") -> str:
+    return ("+" if share > 0 else MINUS if share < 0 else "") + points(share, score)
 
 
-def reach(difference: Difference) -> str:
+def reach(difference: Difference, score: str = "accuracy") -> str:
     """` (+0.4 to +5.8)`."""
-    return "" if difference.low is None or difference.high is None else f" ({signed(difference.low)} to {signed(difference.high)})"
+    if difference.low is None or difference.high is None:
+        return ""
+    return f" ({signed(difference.low, score)} to {signed(difference.high, score)})"
 
 
 def conclusion(difference: Difference, arm: Arm, against: str, score: str, tests: int) -> str:
@@ -66,18 +81,19 @@ def _finding(difference: Difference, against: str, score: str, tests: int) -> st
     p, alone = chance(difference.adjusted), chance(difference.p)
     corrected = f" after Holm's correction over {tests} arms" if tests > 1 else ""
     direction = "higher" if difference.mean > 0 else "lower"
-    size = f"{points(difference.mean)} points {direction}{reach(difference)} than {against}"
+    size = f"{sized(difference.mean, score)} {direction}{reach(difference, score)} than {against}"
     if difference.mean == 0:
-        size = f"the same as that of {against}{reach(difference)}"
+        size = f"the same as that of {against}{reach(difference, score)}"
+    if difference.kind == "alone":
+        return f"{name_of(score)} is {size} in one run each; what chance adds shows over several seeds alone: no difference can be claimed."
     if difference.mean == 0 and difference.low == difference.high:
         return f"{name_of(score)} is exactly that of {against}, and nothing varies: no difference can be claimed."
     if difference.claimed:
         return f"{name_of(score)} is {size}; {p}{corrected}: the difference is {SCOPE[difference.kind]}{_lent(difference, against)}."
     if difference.low is None or difference.high is None:
         return f"{name_of(score)} is {size} in every run alike, which leaves nothing to judge chance by: no difference can be claimed."
-    unseen = (
-        f"with these runs a difference under about {points(SEEN * (difference.high - difference.low) / 2)} points could easily be missed"
-    )
+    least = sized(SEEN * (difference.high - difference.low) / 2, score)
+    unseen = f"with these runs a difference under about {least} could easily be missed"
     if difference.p < LEVEL:
         return (
             f"{name_of(score)} is {size}; {alone} alone but {p}{corrected}: among so many arms no difference can be claimed, and {unseen}."
@@ -104,8 +120,9 @@ def all_diverged(arm: Arm) -> str:
 def summary(comparison: Comparison) -> str:
     """Which arms are better or worse than the reference, for which nothing can be claimed, and which diverged."""
     reference = comparison.reference
+    reached = figure(reference.test, comparison.score)
     if len(comparison.arms) == 1:
-        return f"The {name_of(comparison.score)} of {reference.name} is {figure(reference.test)}; there is nothing to compare it with."
+        return f"The {name_of(comparison.score)} of {reference.name} is {reached}; there is nothing to compare it with."
     better = [d.arm for d in comparison.differences if d.claimed and d.mean > 0]
     worse = [d.arm for d in comparison.differences if d.claimed and d.mean < 0]
     open_ = [d.arm for d in comparison.differences if not d.claimed]
@@ -116,12 +133,31 @@ def summary(comparison: Comparison) -> str:
     hedge = (
         ", as these networks are trained; other seeds were not tried" if {d.kind for d in comparison.differences} == {"pictures"} else ""
     )
-    return f"Against {reference.name} ({name_of(comparison.score)} {figure(reference.test)}), {'; '.join(parts)}{hedge}."
+    return f"Against {reference.name} ({name_of(comparison.score)} {reached}), {'; '.join(parts)}{hedge}."
 
 
-def figure(score: Score) -> str:
-    """`97.1 % (95.8–98.2)`."""
-    return percent(score["value"]) + (f" ({interval(score)})" if score.get("low") is not None else "")
+def figure(found: Score, score: str = "accuracy") -> str:
+    """`97.1 % (95.8–98.2)`, `32.61 dB (31.90–33.25)`."""
+    return words.said(score, found["value"]) + (f" ({between(found, score)})" if found.get("low") is not None else "")
+
+
+def between(found: Score, score: str) -> str:
+    """`95.8–98.2`; nothing where there is no interval."""
+    if score not in words.NO_SHARES or found.get("low") is None:
+        return interval(found)
+    digits = words.NO_SHARES[score][0]
+    return f"{found['low']:.{digits}f}–{found['high']:.{digits}f}"
+
+
+def of_all_pixels(score: str) -> str:
+    return (
+        f"The test {name_of(score)} is that of all pixels together; differences between two runs are means of the {name_of(score)} of each "
+        "picture, which may differ from it."
+    )
+
+
+def unpaired(arms: Sequence[str]) -> str:
+    return f"Fewer than two seeds of {_listed(arms)} are also those of the reference: the difference is that of one run each."
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..core import plots
@@ -11,7 +13,7 @@ from ..core import words as core_words
 from ..core.files import write_json, write_text
 from ..core.plots import MANY, Line, Mark
 from . import compare_words as words
-from .arms import Arm
+from .arms import SCORES, Arm
 
 if TYPE_CHECKING:
     from .compare import Comparison
@@ -37,7 +39,8 @@ def write(comparison: Comparison, folder: Path, title: str = "", about: Mapping[
         write_text(folder / "plots" / f"{name}.svg", svg)
     write_json(folder / "comparison.json", comparison.to_json())
     jinja = Environment(loader=FileSystemLoader([here, here.parent / "engine"]), autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters |= {"percent": core_words.percent, "range": core_words.interval, "count": core_words.count}
+    jinja.filters |= {"percent": partial(core_words.said, comparison.score), "range": partial(words.between, score=comparison.score)}
+    jinja.filters |= {"count": core_words.count}
     jinja.filters |= {"clock": core_words.clock, "chance": words.chance, "setting": words.setting}
     page = jinja.get_template("compare.html.j2").render(
         c=comparison,
@@ -48,8 +51,9 @@ def write(comparison: Comparison, folder: Path, title: str = "", about: Mapping[
         differences={difference.arm: difference for difference in comparison.differences},
         settings=list(comparison.reference.settings),
         classes=classes(comparison),
+        measure=measure(comparison),
         folded=len(comparison.arms) > NAMED,
-        words=words,
+        words=SimpleNamespace(name_of=words.name_of, signed=partial(words.signed, score=comparison.score)),
     )
     write_text(folder / "index.html", page)
     return folder / "index.html"
@@ -59,43 +63,51 @@ def data_of(comparison: Comparison) -> str:
     return str(comparison.reference.runs[0].facts["source"])
 
 
+def measure(comparison: Comparison) -> str:
+    """What is drawn beside the loss of every arm: the usual score of its task, in which the others come too."""
+    return SCORES[comparison.reference.runs[0].task][0]
+
+
 def figures(comparison: Comparison) -> dict[str, str]:
     """name → SVG: the scores, the differences, all arms in one plot for each measure and axis, and every arm by itself."""
     made = {"scores": _scores(comparison)}
     if comparison.differences:
         made["differences"] = _differences(comparison)
-    score = f"validation_{comparison.score}"
-    if not any(len(arm.curve(score)["value"]) for arm in comparison.arms):
-        score = "validation_accuracy"
-    titles = {"loss": ("validation_loss", "Validation loss"), "score": (score, words.name_of(score).capitalize())}
+    score, share = comparison.score, comparison.score not in core_words.NO_SHARES
+    if not any(len(arm.curve(f"validation_{score}")["value"]) for arm in comparison.arms):
+        score = measure(comparison)
+    titles = {"loss": ("validation_loss", "Validation loss"), "score": (f"validation_{score}", f"Validation {words.name_of(score)}")}
     for name, (column, title) in titles.items():
         for axis, x_name in (("seen", "training examples seen"), ("epochs", "epoch")):
-            made[f"{name}-{axis}"] = plots.overlay(_lines(comparison, column, axis), title, x_name, percent=name == "score")
+            made[f"{name}-{axis}"] = plots.overlay(_lines(comparison, column, axis), title, x_name, percent=share and name == "score")
     for number, arm in enumerate(comparison.arms, 1):
         if arm.runs:
-            for measure in ("loss", "accuracy"):
-                made[f"arm-{number}-{measure}"] = _alone(arm, measure)
+            for name in ("loss", measure(comparison)):
+                made[f"arm-{number}-{name}"] = _alone(arm, name)
     return made
 
 
 def _scores(comparison: Comparison) -> str:
-    rows = [_mark(arm.name, arm.test, "value", words.figure(arm.test) if arm.runs else "diverged") for arm in comparison.arms]
-    title = f"Test {words.name_of(comparison.score)}, with 95 % intervals"
-    return plots.forest(rows, title, "percent", strong=comparison.against)
+    score = comparison.score
+    said = [words.figure(arm.test, score) if arm.runs else "diverged" for arm in comparison.arms]
+    rows = [_mark(arm.name, arm.test, "value", text, score) for arm, text in zip(comparison.arms, said, strict=True)]
+    title = f"Test {words.name_of(score)}, with 95 % intervals"
+    axis = words.unit(score) if score in core_words.NO_SHARES else "percent"
+    return plots.forest(rows, title, axis, strong=comparison.against)
 
 
 def _differences(comparison: Comparison) -> str:
-    said = [f"{words.signed(d.mean)}{words.reach(d)}, {words.chance(d.adjusted)}" for d in comparison.differences]
-    rows = [_mark(d.arm, vars(d), "mean", text) for d, text in zip(comparison.differences, said, strict=True)]
-    return plots.forest(rows, f"Difference from {comparison.against}, with 95 % intervals", "points", zero=0.0)
+    score = comparison.score
+    said = [f"{words.signed(d.mean, score)}{words.reach(d, score)}, {words.chance(d.adjusted)}" for d in comparison.differences]
+    rows = [_mark(d.arm, vars(d), "mean", text, score) for d, text in zip(comparison.differences, said, strict=True)]
+    return plots.forest(rows, f"Difference from {comparison.against}, with 95 % intervals", words.unit(score), zero=0.0)
 
 
-def _mark(name: str, found: Mapping[str, Any], value: str, said: str) -> Mark:
-    return Mark(name, _hundred(found[value]), _hundred(found["low"]), _hundred(found["high"]), said)
-
-
-def _hundred(share: float | None) -> float | None:
-    return None if share is None else 100 * share
+def _mark(name: str, found: Mapping[str, Any], value: str, said: str, score: str) -> Mark:
+    """A share in percent, any other score as it is."""
+    times = 1 if score in core_words.NO_SHARES else 100
+    middle, low, high = (None if found[key] is None else times * found[key] for key in (value, "low", "high"))
+    return Mark(name, middle, low, high, said)
 
 
 def coloured(comparison: Comparison) -> dict[str, str]:
@@ -121,13 +133,15 @@ def _alone(arm: Arm, measure: str) -> str:
     lines = [_line("training", training, "seen", "c1", dashed=True), _line("validation", validation, "seen", "c0")]
     longest = validation if len(validation["seen"]) else training
     epoch = longest["seen"][-1] / longest["epochs"][-1] if len(longest["seen"]) else 1.0
-    return plots.overlay(
-        lines, measure.capitalize(), "training examples seen", percent=measure == "accuracy", above=("epoch", float(epoch))
-    )
+    share, title = measure != "loss" and measure not in core_words.NO_SHARES, core_words.named(measure, title=True)
+    return plots.overlay(lines, title, "training examples seen", percent=share, above=("epoch", float(epoch)))
 
 
 def classes(comparison: Comparison) -> list[dict[str, Any]]:
-    """A row a class with its recall in every arm, where classes differ in number or the score asks for each; else none."""
+    """A row a class with its recall in every arm, where classes differ in number or the score asks for each; else none.
+    Of other tasks than classification none."""
+    if comparison.reference.runs[0].task != "classification":
+        return []
     counts: Sequence[int] = list(comparison.reference.runs[0].facts["counts"]["test"].values())
     if comparison.score == "accuracy" and max(counts) <= IMBALANCED * max(1, min(counts)):
         return []

@@ -71,7 +71,7 @@ def state(folder: Path, planned: Planned, score: str) -> State:
     place, code = (Path(places[-1]) if places and Path(places[-1]).is_dir() else None), (codes[0] if codes else None)
     if place is not None and (place / "summary.json").exists() and not (place / "checkpoint.safetensors").exists():
         summary = runs.read_json(place / "summary.json")
-        return State(planned, "done", place, "", sum(summary["seconds"].values()), summary["test"][score]["value"])
+        return State(planned, "done", place, "", sum(summary["seconds"].values()), summary["test"].get(score, {}).get("value"))
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if code == NonFiniteLoss.code:
         return State(planned, "diverged", place, errors[-1])

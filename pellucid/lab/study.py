@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 from typing import TYPE_CHECKING, Any
 
-from ..core.errors import DataError
+from ..core.errors import DataError, UsageError
 from ..core.files import write_json, write_text
 from ..core.words import named, said
 from ..engine.runs import RUNS, slug
@@ -118,7 +118,9 @@ def study(
     before = _states(chosen, folder)
     if dry_run:
         return Result(chosen, folder, before)
-    running.write_recipes(folder, before, _place(chosen.data))
+    place = _place(chosen.data)
+    _refuse_score(chosen, place)
+    running.write_recipes(folder, before, place)
     write_text(folder / "study.toml", path.read_text(encoding="utf-8"))
     try:
         _work(chosen, folder, before, say)
@@ -148,6 +150,22 @@ def _place(data: str) -> str:
     if not Path(data).exists():
         raise DataError(f"{data}: there is no such data here; say where it is, as in `pellucid lab STUDY my_photos/`")
     return str(Path(data).absolute())
+
+
+def _refuse_score(chosen: Study, place: str) -> None:
+    """Raises UsageError for a score that the answers of an arm do not have, before any of them is trained."""
+    from ..engine import recipe as recipes
+    from ..engine.prepare import room_of
+    from .arms import known_score
+
+    for arm, settings in chosen.arms.items():
+        recipe = recipes.make(**settings)
+        try:
+            known_score(chosen.score, room_of(recipe, place).name)
+        except UsageError as error:
+            raise UsageError(f'{chosen.name}: arm "{arm}": {error}') from None
+        if chosen.score == "rand" and recipe.score != "rand" and recipe.refine != "watershed":
+            raise UsageError(f'{chosen.name}: arm "{arm}": objects are compared only where score = "rand" stands in [settings] too')
 
 
 def _states(chosen: Study, folder: Path) -> tuple[State, ...]:
@@ -194,16 +212,13 @@ def _told(state: State, score: str) -> str:
 
 def _concluded(result: Result, say: Say) -> Result:
     """The result with the comparison of what is finished, written to the study's folder."""
-    from ..core.paired import SCORES
     from .compare import compare, write
 
     study, folder = result.study, result.folder
     arms = {arm: [state.folder for state in result.of(arm) if state.state == "done" and state.folder] for arm in study.arms}
     diverged = {arm: sum(state.state == "diverged" for state in result.of(arm)) for arm in study.arms}
     told = [arm for arm in study.arms if arms[arm] or diverged[arm]]
-    if study.score not in SCORES:
-        say.line(f"no page: arms are compared by {' or '.join(map(named, SCORES))}, which answers of this kind do not have")
-    elif sum(map(bool, arms.values())) > 1:
+    if sum(map(bool, arms.values())) > 1:
         against = study.against if study.against and arms[study.against] else None
         comparison = compare({arm: arms[arm] for arm in told}, against, study.score, {arm: diverged[arm] for arm in told})
         page = write(comparison, folder, study.title, _about(result))

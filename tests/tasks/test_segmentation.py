@@ -153,7 +153,7 @@ def test_settings_of_other_tasks_are_refused(tmp_path: Path) -> None:
         ({"score": "map"}, "score"),
         ({"look": "volume"}, "look"),
         ({"patch": 8}, "patch: 8×8 is less than 16×16"),
-        ({"size": (16, 16), "model": "resnet18"}, "size: 16×16 is less than 32×32"),
+        ({"size": (16, 16), "model": "resnet18"}, "size: windows of 16×16"),
         ({"annotator": "nobody"}, "annotator"),
     ):
         with pytest.raises(UsageError, match=says):

@@ -209,7 +209,7 @@ class Segmentation(Task):
             network: Any = room.build()
         room = replace(room, margin=network.margin, step=network.step)
         room = replace(room, patch=_patch(settings, room))
-        _check_least(room, getattr(getattr(network, "network", network), "least", room.patch))
+        _check_patch(room.patch, getattr(getattr(network, "network", network), "least", room.patch))
         return room
 
     @classmethod
@@ -463,11 +463,10 @@ def _patch(settings: Mapping[str, Any], room: Segmentation) -> tuple[int, ...]:
     return tuple(min(side, whole) for whole in room.size)
 
 
-def _check_least(room: Segmentation, least: tuple[int, ...]) -> None:
-    """Raises UsageError for windows or crops that are smaller than a network takes, before a run is begun."""
-    for name, sides in (("size", room.size), ("patch", room.patch)):
-        if any(side < want for side, want in zip(sides, least, strict=True)):
-            raise UsageError(f"{name}: {by(sides)} is less than {by(least)}, the least that this network takes; make it larger")
+def _check_patch(patch: tuple[int, ...], least: tuple[int, ...]) -> None:
+    """Raises UsageError for crops that are smaller than a network takes, before a run is begun."""
+    if any(side < want for side, want in zip(patch, least, strict=True)):
+        raise UsageError(f"patch: {by(patch)} is less than {by(least)}, the least that this network takes; make it larger")
 
 
 def _renumbered(mask: Mask, table: np.ndarray) -> Mask:

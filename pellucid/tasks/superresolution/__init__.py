@@ -16,6 +16,7 @@ from ... import models
 from ...core import formats, images
 from ...core.augment import POLICIES, Augmentation
 from ...core.draw import to_rgb8
+from ...core.draw_masks import PICTURE_FILES
 from ...core.errors import DataError, ModelError, UsageError, did_you_mean
 from ...core.fidelity import SIDE
 from ...core.formats import Reading
@@ -61,7 +62,7 @@ class SuperResolution(Task):
     worst = "The pictures that came out worst, where they did most: the sharp one, bicubic enlargement, the answer, and its error."
     seen = "Random crops of training pictures, turned and mirrored, as they are to come back: the network is given each of them made small."
     has_baselines = True
-    writes = (".png",)
+    writes = PICTURE_FILES
 
     classes: tuple[str, ...]
     size: tuple[int, int]
