@@ -19,9 +19,6 @@ from . import compare_words as words
 from .arms import SCORES, Arm, Result, arm, by_part, differing, grouped, known_score, mean_score, read, test_share
 from .page import write
 
-# Scores of a test part as a whole, which of a picture are other numbers.
-OF_ALL_PIXELS = ("dice", "iou")
-
 __all__ = ["Arm", "Comparison", "Difference", "Result", "compare", "write"]
 
 
@@ -205,10 +202,10 @@ def _of_numbers(name: str, ours: Sequence[Result], theirs: Sequence[Result], sco
     of_a, of_b = a.of_pictures(score), b.of_pictures(score)
     apart = of_a - of_b if len(of_a) == len(of_b) else np.zeros(0)
     apart = apart[np.isfinite(apart)]
+    detail = {"pictures": len(apart), "of_runs": (len(ours), len(theirs))}
     if len(apart) < 2:
-        return Difference(name, "alone", a.score(score) - b.score(score), None, None, 1.0, "none", {})
+        return Difference(name, "alone", a.score(score) - b.score(score), None, None, 1.0, "none", detail)
     t = nadeau_bengio(apart.tolist(), 0.0)
-    detail = {"pictures": len(apart), "run": str(a.folder), "against": str(b.folder)}
     return Difference(name, "pictures", t["mean"], t["low"], t["high"], t["p"], "paired t-test over pictures", detail)
 
 
@@ -221,10 +218,9 @@ def _notes(found: Mapping[str, Sequence[Result]], differences: Sequence[Differen
     parts = {name: set(by_part(group)) for name, group in found.items() if group}
     if len({frozenset(of) for of in parts.values()}) > 1:
         notes.append("Not all arms were tested on the same pictures: a difference is measured on those parts that both have.")
-    if score in OF_ALL_PIXELS and any(difference.kind == "pictures" for difference in differences):
+    if score in words.OF_ALL_PIXELS and any(difference.kind == "pictures" for difference in differences):
         notes.append(words.of_all_pixels(score))
-    few = {difference.arm: found[difference.arm] for difference in differences if "run" in difference.detail or difference.kind == "alone"}
-    if unpaired := [name for name, group in few.items() if len(group) > 1]:
+    if unpaired := [difference.arm for difference in differences if max(difference.detail.get("of_runs", [1])) > 1]:
         notes.append(words.unpaired(unpaired))
     if any(len(group) == 1 for group in found.values()):
         notes.append(words.ONE_RUN)

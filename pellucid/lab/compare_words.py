@@ -18,6 +18,8 @@ MOST = 6
 # Below it, after Holm's correction, a difference is claimed.
 LEVEL = 0.05
 MINUS = "\u2212"
+# Scores of all pixels of a test part together, which of a picture are other numbers.
+OF_ALL_PIXELS = ("dice", "iou")
 # Half an interval reaches 1.96 standard errors; what is seen four times in five lies 1.96 + 0.84 of them from 0.
 SEEN = (1.96 + 0.84) / 1.96
 ONE_RUN = (
@@ -78,6 +80,7 @@ def conclusion(difference: Difference, arm: Arm, against: str, score: str, tests
 
 
 def _finding(difference: Difference, against: str, score: str, tests: int) -> str:
+    called = f"the mean {name_of(score)} of a picture" if difference.kind == "pictures" and score in OF_ALL_PIXELS else name_of(score)
     p, alone = chance(difference.adjusted), chance(difference.p)
     corrected = f" after Holm's correction over {tests} arms" if tests > 1 else ""
     direction = "higher" if difference.mean > 0 else "lower"
@@ -85,20 +88,18 @@ def _finding(difference: Difference, against: str, score: str, tests: int) -> st
     if difference.mean == 0:
         size = f"the same as that of {against}{reach(difference, score)}"
     if difference.kind == "alone":
-        return f"{name_of(score)} is {size} in one run each; what chance adds shows over several seeds alone: no difference can be claimed."
+        return f"{called} is {size} in one run each; what chance adds shows over several seeds alone: no difference can be claimed."
     if difference.mean == 0 and difference.low == difference.high:
-        return f"{name_of(score)} is exactly that of {against}, and nothing varies: no difference can be claimed."
+        return f"{called} is exactly that of {against}, and nothing varies: no difference can be claimed."
     if difference.claimed:
-        return f"{name_of(score)} is {size}; {p}{corrected}: the difference is {SCOPE[difference.kind]}{_lent(difference, against)}."
+        return f"{called} is {size}; {p}{corrected}: the difference is {SCOPE[difference.kind]}{_lent(difference, against)}."
     if difference.low is None or difference.high is None:
-        return f"{name_of(score)} is {size} in every run alike, which leaves nothing to judge chance by: no difference can be claimed."
+        return f"{called} is {size} in every run alike, which leaves nothing to judge chance by: no difference can be claimed."
     least = sized(SEEN * (difference.high - difference.low) / 2, score)
     unseen = f"with these runs a difference under about {least} could easily be missed"
     if difference.p < LEVEL:
-        return (
-            f"{name_of(score)} is {size}; {alone} alone but {p}{corrected}: among so many arms no difference can be claimed, and {unseen}."
-        )
-    return f"{name_of(score)} is {size}; {p}{corrected}: no difference can be claimed, and {unseen}."
+        return f"{called} is {size}; {alone} alone but {p}{corrected}: among so many arms no difference can be claimed, and {unseen}."
+    return f"{called} is {size}; {p}{corrected}: no difference can be claimed, and {unseen}."
 
 
 def _lent(difference: Difference, against: str) -> str:

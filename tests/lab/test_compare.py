@@ -15,11 +15,15 @@ from scipy import stats
 
 import pellucid
 from pellucid import cli as command_line
+from pellucid.core import images
 from pellucid.core.errors import ModelError, UsageError
 from pellucid.core.evidence import classification, mcnemar
+from pellucid.engine import recipe as recipes
 from pellucid.engine.runs import table
+from pellucid.lab.arms import SCORES
 from pellucid.lab.compare import Comparison, compare, write
 from pellucid.lab.compare_words import chance
+from pellucid.tasks import TASKS
 
 CLASSES = ["cat", "dog", "newt"]
 
@@ -321,8 +325,129 @@ def test_real_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert write(found, tmp_path / "page").exists()
 
 
-def test_runs_of_another_task_are_refused(tmp_path: Path) -> None:
-    for name, text in (("recipe.toml", 'task = "detection"\n'), ("data.json", "{}"), ("summary.json", '{"task": "detection"}')):
-        (tmp_path / name).write_text(text)
-    with pytest.raises(UsageError, match="a run of detection; runs of classification alone are compared"):
-        compare([tmp_path])
+# --- answers that are no classes ------------------------------------------------------------------------------------------------
+
+
+def numbered(folder: Path, task: str, score: str, values: Sequence[float | None], *, seed: int = 0, **test: Any) -> Path:
+    """A finished run of another task, as files: `score` of each test picture, and of the test part their mean unless `test` says another."""
+    known = [value for value in values if value is not None]
+    summary: dict[str, Any] = {"task": task, "parameters": 7, "epochs_run": 1, "best_epoch": 1, "seconds": {"training": 1.0}}
+    summary["test"] = {score: {"value": float(np.mean(known)), "low": None, "high": None, "interval": None}} | test
+    pictures = {"train": 6, "validation": 2, "test": len(values)}
+    facts = {"source": "cells", "classes": ["background", "cell"], "counts": {}, "pictures": pictures, "fingerprint": "f00d"}
+    column = "dice_cell" if score == "dice" else score
+    rows = [{"source": f"{i}.png", "truth": "48×48", "answer": "48×48"} for i in range(len(values))]
+    if task != "detection":
+        rows = [row | {column: "" if value is None else str(value)} for row, value in zip(rows, values, strict=True)]
+    folder.mkdir(parents=True)
+    (folder / "recipe.toml").write_text(f"data = 'cells'\nmodel = 'unet'\nseed = {seed}\nwidth = {len(folder.name)}\n")
+    (folder / "data.json").write_text(json.dumps(facts))
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "metrics.csv").write_text(
+        table([{"epoch": 1, "step": 3, "train_loss": 0.5, "validation_loss": 0.6, f"validation_{score}": 0.5}])
+    )
+    (folder / "predictions.csv").write_text(table(rows))
+    return folder
+
+
+def test_a_decibel_stays_one_picture_by_picture(tmp_path: Path) -> None:
+    ours, theirs = [31.2, 28.4, 35.0, 30.1], [30.9, 28.2, 34.5, 30.0]
+    found = compare([numbered(tmp_path / name, "superresolution", "psnr", of) for name, of in (("a", theirs), ("bb", ours))])
+    difference, expected = only(found), stats.ttest_rel(ours, theirs)
+    assert found.score == "psnr" and difference.kind == "pictures" and difference.p == pytest.approx(expected.pvalue)
+    assert (difference.low, difference.high) == pytest.approx(tuple(expected.confidence_interval()))
+    assert "PSNR is 0.28 dB higher (\u22120.00 to +0.55) than a" in difference.sentence and "30.90 dB" in found.summary
+    page = unescape(write(found, tmp_path / "page").read_text())
+    assert "30.90 dB" in page and "31.18 dB" in page and "30.90 %" not in page and "+0.28" in page and "Validation PSNR" in page
+
+
+def test_seeds_of_other_tasks_are_paired(tmp_path: Path) -> None:
+    scores = {"a": {0: 0.70, 1: 0.74, 2: 0.71}, "bb": {2: 0.75, 0: 0.76, 1: 0.79}}
+    arms = {
+        name: [numbered(tmp_path / f"{name}{seed}", "segmentation", "dice", [value] * 3, seed=seed) for seed, value in of.items()]
+        for name, of in scores.items()
+    }
+    found = compare(arms)
+    difference, expected = only(found), stats.ttest_rel([0.76, 0.79, 0.75], [0.70, 0.74, 0.71])
+    assert difference.kind == "paired" and difference.mean == pytest.approx(0.05) and difference.p == pytest.approx(expected.pvalue)
+    assert "Dice is 5.0 points higher (+2.5 to +7.5) than a" in difference.sentence and "over seeds" in difference.sentence
+    interval = stats.t.interval(0.95, 2, np.mean([0.70, 0.74, 0.71]), stats.sem([0.70, 0.74, 0.71]))
+    assert (found.arms[0].test["low"], found.arms[0].test["high"]) == pytest.approx(interval)
+
+
+def test_what_of_a_picture_is_another_number_is_said(tmp_path: Path) -> None:
+    whole = {"value": 0.9, "low": 0.8, "high": 0.95, "interval": "bootstrap"}
+    a = numbered(tmp_path / "a", "segmentation", "dice", [0.6, None, 0.5, 0.7], dice=whole)
+    b = numbered(tmp_path / "bb", "segmentation", "dice", [0.7, 0.1, 0.64, 0.8], dice=whole)
+    difference, found = only(compare([a, b])), compare([a, b])
+    assert difference.detail["pictures"] == 3 and difference.mean == pytest.approx(np.mean([0.1, 0.14, 0.1]))
+    assert "the mean Dice of a picture is 11.3 points higher" in difference.sentence
+    assert any("all pixels together" in note for note in found.notes) and found.arms[0].test == whole
+
+
+def test_one_run_of_what_no_picture_has_alone_needs_seeds(tmp_path: Path) -> None:
+    detectors = [numbered(tmp_path / name, "detection", "map", [value] * 4) for name, value in (("a", 0.5), ("bb", 0.6))]
+    difference = only(compare(detectors))
+    assert (difference.kind, difference.p, difference.low) == ("alone", 1.0, None) and "over several seeds alone" in difference.sentence
+    write(compare(detectors), tmp_path / "page")
+    of_patients = {"units": {"count": 2, "name": "patients"}}
+    slices = [numbered(tmp_path / name, "segmentation", "dice", [0.1, 0.2, 0.3], **of_patients) for name in ("c", "dd")]
+    assert only(compare(slices)).kind == "alone"
+
+
+def test_fewer_than_two_seeds_in_common_are_said(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((4, 5)).tolist()
+    a = [numbered(tmp_path / f"a{seed}", "segmentation", "dice", values[seed], seed=seed) for seed in (0, 1)]
+    b = [numbered(tmp_path / f"bb{seed}", "segmentation", "dice", values[seed + 1], seed=seed) for seed in (1, 2)]
+    found = compare({"a": a, "b": b})
+    assert only(found).kind == "pictures" and any("Fewer than two seeds of b" in note for note in found.notes)
+    assert only(found).mean == pytest.approx(np.mean(values[2]) - np.mean(values[1]))
+
+
+def test_other_tasks_and_their_scores_are_refused(tmp_path: Path) -> None:
+    masks, sharper = (
+        numbered(tmp_path / "a", "segmentation", "dice", [0.5] * 3),
+        numbered(tmp_path / "bb", "superresolution", "psnr", [30] * 3),
+    )
+    with pytest.raises(UsageError, match="bb: a run of superresolution, and .*a is of segmentation"):
+        compare([masks, sharper])
+    with pytest.raises(UsageError, match='segmentation has no "accuracy"; known: dice, iou, rand'):
+        compare([masks], score="accuracy")
+    with pytest.raises(ModelError, match='its test has no "rand".*--score rand'):
+        compare([masks], score="rand")
+
+
+def test_every_score_is_of_a_task() -> None:
+    assert {score for scores in SCORES.values() for score in scores} == set(recipes.SCORES) and SCORES.keys() == TASKS.keys()
+
+
+def pictures(folder: Path) -> Path:
+    """Bright discs on noise, `images/` and `masks/`."""
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:48, :48]
+    for number in range(10):
+        mask = ((x - rng.integers(12, 36)) ** 2 + (y - rng.integers(12, 36)) ** 2 < rng.integers(40, 120)) * np.uint8(255)
+        picture = np.clip(70 + 0.4 * mask + rng.normal(0, 12, mask.shape), 0, 255).astype(np.uint8)
+        for name, each in (("images", picture), ("masks", mask)):
+            images.write(folder / name / f"{number}.png", each[..., None])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("part", "quick"),
+    [
+        (".", {"model": "unet", "width": 2, "patch": (32, 32), "score": "dice"}),
+        ("images", {"task": "superresolution", "model": "espcn", "width": 4, "factor": 2, "score": "psnr"}),
+    ],
+)
+def test_real_runs_of_pictures(part: str, quick: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    common: dict[str, Any] = quick | {"epochs": 1, "batch": 4, "threads": 1, "baselines": False, "quiet": True}
+    folders = [
+        pellucid.train(pictures(tmp_path / "discs") / part, name=name, lr=lr, **common).path for name, lr in (("low", 1e-5), ("up", 1e-2))
+    ]
+    found = compare(folders)
+    tests = [json.loads((folder / "summary.json").read_text())["test"] for folder in folders]
+    assert found.score == quick["score"] and only(found).kind == "pictures"
+    first, second = (test["dice_picture" if found.score == "dice" else "psnr"]["value"] for test in tests)
+    assert only(found).mean == pytest.approx(second - first, abs=1e-4)
+    assert write(found, tmp_path / "page").exists()

@@ -257,6 +257,62 @@ def test_interrupted_runs_are_resumed_where_they_were(here: Path) -> None:
     assert len(os.listdir("runs/classification")) == 1
 
 
+# --- other tasks ----------------------------------------------------------------------------------------------------------------
+
+MASKS = changed('data = "tiny.npz"', 'data = "discs"').split("[settings]")[0].replace("seeds = [0]", "seeds = [0, 1]")
+MASKS += """
+score = "dice"
+[settings]
+model = "unet"
+width = 2
+patch = 32
+epochs = 1
+batch = 4
+
+[arms.nearest]
+upsampling = "nearest"
+
+[arms.transposed]
+upsampling = "transposed"
+"""
+
+
+@pytest.fixture
+def discs(here: Path) -> Path:
+    from pellucid.core import images
+
+    rng, (y, x) = np.random.default_rng(0), np.mgrid[:48, :48]
+    for number in range(10):
+        mask = ((x - rng.integers(12, 36)) ** 2 + (y - rng.integers(12, 36)) ** 2 < rng.integers(40, 120)) * np.uint8(255)
+        picture = np.clip(70 + 0.4 * mask + rng.normal(0, 12, mask.shape), 0, 255).astype(np.uint8)
+        for name, each in (("images", picture), ("masks", mask)):
+            images.write(here / "discs" / name / f"{number}.png", each[..., None])
+    return here
+
+
+def test_a_study_of_masks_concludes(discs: Path) -> None:
+    result = study(written(MASKS))
+    assert [state.state for state in result.states] == ["done"] * 4 and result.comparison is not None
+    (difference,) = result.comparison.differences
+    scores = {arm: [state.score or 0.0 for state in result.of(arm)] for arm in ("nearest", "transposed")}
+    assert difference.kind == "paired" and difference.mean == pytest.approx(np.subtract(scores["transposed"], scores["nearest"]).mean())
+    page = (result.folder / "index.html").read_text()
+    assert difference.sentence in page and "Validation Dice" in page and "Dice" in result.text()
+
+
+@pytest.mark.parametrize(
+    ("score", "says"),
+    [
+        ("accuracy", 'arm "nearest": score: segmentation has no "accuracy"; known: dice, iou, rand'),
+        ("rand", 'objects are compared only where score = "rand" stands in \\[settings\\] too'),
+    ],
+)
+def test_a_score_that_the_task_has_not_is_refused_before_training(discs: Path, score: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        study(written(MASKS.replace('"dice"', f'"{score}"')))
+    assert not Path("runs").exists()
+
+
 # --- the command ------------------------------------------------------------------------------------------------------------------
 
 

@@ -138,10 +138,14 @@ def test_sizes_of_any_kind_are_answered(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     data = discs(tmp_path / "discs", count=8)
     run = pellucid.train(data, width=2, patch=16, epochs=1, threads=1, baselines=False, quiet=True)
-    for size in ((1, 1), (5, 300), (200, 130)):
+    for size in ((16, 16), (17, 300), (200, 130)):
         write(tmp_path / "odd.png", np.full((*size, 1), 90, np.uint8))
         (answer,) = pellucid.predict(run.path, tmp_path / "odd.png", quiet=True).answers
         assert answer.mask is not None and answer.mask.shape == size
+    for size in ((1, 1), (5, 300)):
+        write(tmp_path / "tiny.png", np.full((*size, 1), 90, np.uint8))
+        with pytest.raises(DataError, match=r"tiny\.png: .* less than one place"):
+            pellucid.predict(run.path, tmp_path / "tiny.png", quiet=True)
 
 
 def test_settings_of_other_tasks_are_refused(tmp_path: Path) -> None:

@@ -18,19 +18,16 @@ from ...anatomy import blank
 from ...core import formats, imbalance
 from ...core.augment import POLICIES, Augmentation
 from ...core.dicom import SUFFIX as DICOM
-from ...core.draw import to_rgb8
-from ...core.draw_masks import MASK_FILES, VOLUME_FILES, overlay
-from ...core.errors import DataError, UsageError, did_you_mean
+from ...core.draw_masks import MASK_FILES, VOLUME_FILES
+from ...core.errors import DataError, UsageError
 from ...core.formats import Reading
 from ...core.formats.volumes import find
 from ...core.images import Header
 from ...core.mask_losses import border_weights, mean_loss
 from ...core.patches import View, Windows
 from ...core.rng import Draws
-from ...core.types import IGNORE, Batch, Mask, Placement, Prediction, Sample
+from ...core.types import IGNORE, Batch, Placement, Prediction, Sample
 from ...core.volumes import is_nifti
-from ...core.words import by
-from ...models.unet import valid_size
 from .. import pixels
 from ..common import all_that_learns, arrived, numbers_of, spans, travelling
 from ..page import Section
@@ -38,9 +35,9 @@ from ..task import Baseline, Task
 from . import cuts, looks, report
 from .answers import Answers
 from .finding import Finding, answered, fitted
-from .proposals import default_windows, epochs, refuse_settings_of_others, sizes
+from .proposals import annotator_of, check_patch, check_size, default_windows, epochs, patch_of, refuse_settings_of_others, sizes
 from .rivals import rivals
-from .sheet import worst
+from .sheet import shown, worst
 
 CROPS = ("one", "flip", "eight")
 # Of an epoch, however few pictures there are: validation comes after each.
@@ -194,7 +191,7 @@ class Segmentation(Task):
             skips=settings["skips"] or "",
             refine=settings["refine"],
             smallest=settings["smallest"],
-            annotator=_annotator(settings["annotator"], reading),
+            annotator=annotator_of(settings["annotator"], reading),
             model=settings["model"],
             batch=settings["batch"],
             criterion=settings["loss"],
@@ -208,8 +205,8 @@ class Segmentation(Task):
         with blank():
             network: Any = room.build()
         room = replace(room, margin=network.margin, step=network.step)
-        room = replace(room, patch=_patch(settings, room))
-        _check_patch(room.patch, getattr(getattr(network, "network", network), "least", room.patch))
+        room = replace(room, patch=patch_of(settings["patch"], room.size, room.margin))
+        check_patch(room.patch, getattr(getattr(network, "network", network), "least", room.patch))
         return room
 
     @classmethod
@@ -225,7 +222,7 @@ class Segmentation(Task):
             return replace(reading, classes=self.classes)
         table = np.full(256, IGNORE, np.uint8)
         table[: len(number)] = number
-        samples = tuple(replace(sample, truth=_renumbered(sample.truth, table)) for sample in reading.samples)
+        samples = tuple(replace(sample, truth=looks.renumbered(sample.truth, table)) for sample in reading.samples)
         return replace(reading, samples=samples, classes=self.classes)
 
     @staticmethod
@@ -263,6 +260,7 @@ class Segmentation(Task):
 
     def views(self, sample: Sample) -> list[View]:
         image = sample.pixels()
+        check_size(sample.source, image.shape[-3:-1], self.step)
         if self.look == "picture":
             if image.ndim == 4:
                 raise DataError(f"{sample.source}: is a volume, and this model knows flat pictures; name pictures")
@@ -275,9 +273,7 @@ class Segmentation(Task):
 
     def with_crops(self, kind: str) -> Segmentation:
         if kind not in (*CROPS, "tiles"):
-            raise UsageError(f'crops: "{kind}" is not for masks; {did_you_mean(kind, CROPS)}: large pictures are always seen in windows')
-        if kind == "eight" and (self.look == "volume" or self.size[0] != self.size[1]):
-            raise UsageError("crops: eight turns a square, and these windows are none; choose flip")
+            raise UsageError(f"crops: {kind} is not for masks; choose {', '.join(CROPS)} (large pictures are always seen in windows)")
         return replace(self, crops="one" if kind == "tiles" else kind)
 
     def said_alone(self) -> Segmentation:
@@ -293,7 +289,7 @@ class Segmentation(Task):
         count = int(views.sum())
         times = max(round(math.prod(self.size) / math.prod(self.patch)), -(-LEAST_STEPS * self.batch // count))
         rows = np.concatenate([rng.permutation(count) for _ in range(times)])
-        return [rows[few] for few in np.split(np.arange(len(rows)), range(self.batch, len(rows), self.batch))]
+        return [rows[few] for few in np.split(np.arange(len(rows)), range(self.batch, len(rows) - 1, self.batch))]
 
     # --- learning ---------------------------------------------------------------------------------------------------------------
 
@@ -305,24 +301,10 @@ class Segmentation(Task):
         return replace(batch, images=images, truths=cuts.targets(labels, len(self.classes)))
 
     def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
-        images, truths = batch.images.float() / (2.0**self.bits - 1), batch.truths
+        truths = batch.truths
         if isinstance(truths, np.ndarray):  # views as they are, before any crop
             truths = cuts.targets(cuts.labels_of(batch, [max(self.annotator, 0)]), len(self.classes))
-        if truths.is_floating_point():
-            truths = torch.where(truths.sum(1) > 0, truths.argmax(1), IGNORE)
-        if images.ndim == 5:
-            images, truths = (each.select(-3, each.shape[-3] // 2) for each in (images, truths))
-        if images.shape[1] not in (1, 3):
-            middle = images.shape[1] // 2
-            images = images[:, middle : middle + 1]
-        pictures = images.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
-        masks = truths.cpu().numpy().astype(np.uint8)
-        return [(overlay(to_rgb8(picture), mask), self._said(mask)) for picture, mask in zip(pictures, masks, strict=True)]
-
-    def _said(self, mask: np.ndarray) -> str:
-        shares = np.bincount(mask.ravel(), minlength=256)[1 : len(self.classes)] / max(1, (mask != IGNORE).sum())
-        said = [f"{name} {share:.0%}" for name, share in zip(self.classes[1:], shares, strict=True) if share]
-        return ", ".join(said) or self.classes[0]
+        return shown(batch.images.float() / (2.0**self.bits - 1), truths, self.classes)
 
     def build(self) -> nn.Module:
         network = models.segmenter(
@@ -440,35 +422,3 @@ class Segmentation(Task):
     @staticmethod
     def sections(found: Mapping[str, Any]) -> list[Section]:
         return report.sections(found)
-
-
-def _annotator(wanted: str | None, reading: Reading) -> int:
-    """The number of an annotator. Raises UsageError for one that drew nothing here."""
-    names = reading.samples[0].truth.names
-    if wanted is None:
-        return 0
-    if wanted == "mean" and len(names) > 1:
-        return -1
-    if wanted not in names:
-        told = f"; {did_you_mean(wanted, [*names, 'mean'])}" if names else "; these masks name no annotators: leave it out"
-        raise UsageError(f'annotator: unknown "{wanted}"{told}')
-    return names.index(wanted)
-
-
-def _patch(settings: Mapping[str, Any], room: Segmentation) -> tuple[int, ...]:
-    """The sides of training crops: as asked, or up to 256 pixels, 96 of a volume; never more than a window."""
-    side = settings["patch"] or (96 if room.look == "volume" else 256)
-    if room.margin:
-        side = valid_size(max(4, min(side, *room.size) - 2 * room.margin))
-    return tuple(min(side, whole) for whole in room.size)
-
-
-def _check_patch(patch: tuple[int, ...], least: tuple[int, ...]) -> None:
-    """Raises UsageError for crops that are smaller than a network takes, before a run is begun."""
-    if any(side < want for side, want in zip(patch, least, strict=True)):
-        raise UsageError(f"patch: {by(patch)} is less than {by(least)}, the least that this network takes; make it larger")
-
-
-def _renumbered(mask: Mask, table: np.ndarray) -> Mask:
-    labels = [table[mask.labels(number)] for number in range(len(mask.packed))]
-    return Mask.of(*labels, names=mask.names, spacing=mask.spacing, kind=mask.kind)

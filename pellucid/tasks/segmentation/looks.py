@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ...core.patches import View, Windows, origin_of, taken_labels
-from ...core.types import IGNORE, Placement, Space
+from ...core.types import IGNORE, Mask, Placement, Space
 
 # Along which axes slices are taken.
 AXES = {"neighbours": (0,), "planes": (0, 1, 2)}
@@ -70,3 +70,9 @@ def labels_in(labels: np.ndarray, placement: Placement) -> np.ndarray:
         axis, at = placement.plane
         labels = labels.take(at, axis=axis)
     return taken_labels(labels, origin_of(placement), placement.size, IGNORE)
+
+
+def renumbered(mask: Mask, table: np.ndarray) -> Mask:
+    """The mask with each label looked up in a table of 256."""
+    labels = [table[mask.labels(number)] for number in range(len(mask.packed))]
+    return Mask.of(*labels, names=mask.names, spacing=mask.spacing, kind=mask.kind)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import UsageError
+from ...core.errors import DataError, UsageError, did_you_mean
 from ...core.formats import Reading
 from ...core.images import Header
 from ...core.patches import Windows
+from ...core.words import by
 from ...models.unet import valid_size
 
 LOSSES = ("cross_entropy", "focal", "dice", "tversky", "dice_cross_entropy")
@@ -85,3 +86,36 @@ def refuse_settings_of_others(settings: Mapping[str, Any]) -> None:
         raise UsageError("focal_gamma: is of the focal loss; leave it out")
     if settings["size"] and min(settings["size"]) < STEP:
         raise UsageError(f"size: {min(settings['size'])} is less than a network of four halvings needs; set it to {STEP} or more")
+
+
+def annotator_of(wanted: str | None, reading: Reading) -> int:
+    """The number of an annotator. Raises UsageError for one that drew nothing here."""
+    names = reading.samples[0].truth.names
+    if wanted is None:
+        return 0
+    if wanted == "mean" and len(names) > 1:
+        return -1
+    if wanted not in names:
+        told = f"; {did_you_mean(wanted, [*names, 'mean'])}" if names else "; these masks name no annotators: leave it out"
+        raise UsageError(f'annotator: unknown "{wanted}"{told}')
+    return names.index(wanted)
+
+
+def patch_of(wanted: int | None, size: tuple[int, ...], margin: int) -> tuple[int, ...]:
+    """The sides of training crops: as asked, or up to 256 pixels, 96 of a volume; never more than a window of this `size`."""
+    side = wanted or (96 if len(size) == 3 else 256)
+    if margin:
+        side = valid_size(max(4, min(side, *size) - 2 * margin))
+    return tuple(min(side, whole) for whole in size)
+
+
+def check_patch(patch: tuple[int, ...], least: tuple[int, ...]) -> None:
+    """Raises UsageError for crops that are smaller than a network takes, before a run is begun."""
+    if any(side < want for side, want in zip(patch, least, strict=True)):
+        raise UsageError(f"patch: {by(patch)} is less than {by(least)}, the least that this network takes; make it larger")
+
+
+def check_size(source: str, size: tuple[int, ...], step: int) -> None:
+    """Raises DataError for a picture, or for slices, of less than one place of the network's coarsest map: all would be mirror images."""
+    if min(size) < step:
+        raise DataError(f"{source}: {by(size)} pixels are less than one place of the network's coarsest map ({step}×{step}); leave it out")

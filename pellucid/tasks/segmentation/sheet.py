@@ -1,4 +1,4 @@
-"""The worst errors of a segmentation, drawn."""
+"""What training sees of pictures with masks, and the worst errors, drawn."""
 
 from __future__ import annotations
 
@@ -6,12 +6,33 @@ from collections.abc import Sequence
 
 import cv2
 import numpy as np
+import torch
 
 from ...core import draw_masks
 from ...core.draw import sheet, to_rgb8
 from ...core.types import IGNORE, Prediction, Sample, Space
 
 SHOWN, SIDE = 8, 300
+
+
+def shown(images: torch.Tensor, truths: torch.Tensor, classes: Sequence[str]) -> list[tuple[np.ndarray, str]]:
+    """Each row with its mask drawn, and the shares of its classes. images: float B×C×… in 0..1, of volumes the middle slice is drawn, of
+    other channels than 1 or 3 the middle one; truths: int64 B×…, or float B×K×… of several annotators."""
+    if truths.is_floating_point():
+        truths = torch.where(truths.sum(1) > 0, truths.argmax(1), IGNORE)
+    if images.ndim == 5:
+        images, truths = (each.select(-3, each.shape[-3] // 2) for each in (images, truths))
+    if images.shape[1] not in (1, 3):
+        middle = images.shape[1] // 2
+        images = images[:, middle : middle + 1]
+    pictures = images.clamp(0, 1).permute(0, 2, 3, 1).cpu().numpy()
+    masks = truths.cpu().numpy().astype(np.uint8)
+    return [(draw_masks.overlay(to_rgb8(each), mask), _shares(mask, classes)) for each, mask in zip(pictures, masks, strict=True)]
+
+
+def _shares(mask: np.ndarray, classes: Sequence[str]) -> str:
+    parts = np.bincount(mask.ravel(), minlength=256)[1 : len(classes)] / max(1, (mask != IGNORE).sum())
+    return ", ".join(f"{name} {part:.0%}" for name, part in zip(classes[1:], parts, strict=True) if part) or classes[0]
 
 
 def worst(samples: Sequence[Sample], predictions: Sequence[Prediction], classes: Sequence[str], annotator: int = 0) -> np.ndarray | None:
