@@ -76,7 +76,10 @@ def figures(comparison: Comparison) -> dict[str, str]:
     score, share = comparison.score, comparison.score not in core_words.NO_SHARES
     if not any(len(arm.curve(f"validation_{score}")["value"]) for arm in comparison.arms):
         score = measure(comparison)
-    titles = {"loss": ("validation_loss", "Validation loss"), "score": (f"validation_{score}", f"Validation {words.name_of(score)}")}
+    # Not every task asks for the loss of validation pictures.
+    part = "validation" if any(len(arm.curve("validation_loss")["value"]) for arm in comparison.arms) else "train"
+    named = {"validation": "Validation loss", "train": "Training loss"}[part]
+    titles = {"loss": (f"{part}_loss", named), "score": (f"validation_{score}", f"Validation {words.name_of(score)}")}
     for name, (column, title) in titles.items():
         for axis, x_name in (("seen", "training examples seen"), ("epochs", "epoch")):
             made[f"{name}-{axis}"] = plots.overlay(_lines(comparison, column, axis), title, x_name, percent=share and name == "score")

@@ -169,10 +169,11 @@ def test_every_option_reaches_the_recipe_and_a_recipe_repeats_the_run(folders: P
         if setting.name in OTHER and setting.name != "size"
     }
     # Settings of boxes, or of data with parts of its own, stay as they are.
-    expected |= {"anchors": 0, "mosaic": 0.0, "split": "own"}
+    expected |= {"mosaic": 0.0, "split": "own"}
     assert written == expected | {"size": [14, 10], "cache": False, "baselines": False, "skip_bad": True, "data": str(folders)}
     # Weights to begin with are a file of their own: tests/engine/test_pretrained.py.
-    assert set(written) - {"data"} == {setting.name for setting in fields(Recipe)} - {"weights", "detector", "neck", "aim", "validation"}
+    ours = {setting.name for setting in fields(Recipe) if "classification" in (setting.metadata["of"] or ["classification"])}
+    assert set(written) - {"data"} == ours - {"weights", "validation", "test"}
     assert (first / "command.txt").read_text().startswith("pellucid train ")
     again = cli("train", "--recipe", first / "recipe.toml", "--name", "again")
     assert again.code == 0, again.err
