@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def command(
-    runs: list[str] = typer.Argument(help="Run folders of classification; those that differ only in their seed or fold are one arm."),
+    runs: list[str] = typer.Argument(help="Run folders of one task; those that differ only in their seed or fold are one arm."),
     against: str = typer.Option(None, help="The run that the others are held against; the first, unless said."),
-    score: str = typer.Option("accuracy", help="The test score that is compared: accuracy or balanced_accuracy."),
+    score: str = typer.Option(None, help="The test score that is compared. [accuracy, dice, psnr or map, as the task has it]"),
     out: str = typer.Option(None, help="Folder of the page; runs/compare/<names>[-N], unless said. Never over a page that is there."),
     as_json: bool = typer.Option(False, "--json", help="The comparison as JSON on stdout."),
 ) -> None:
@@ -50,8 +50,8 @@ def _table(found: Comparison) -> list[str]:
     width = max(len(arm.name) for arm in found.arms)
     lines = []
     for arm in found.arms:
-        line = f"{arm.name:<{width}}  {len(arm.runs)} run{' ' if len(arm.runs) == 1 else 's'}  {figure(arm.test):<20}"
+        line = f"{arm.name:<{width}}  {len(arm.runs)} run{' ' if len(arm.runs) == 1 else 's'}  {figure(arm.test, found.score):<20}"
         if difference := differences.get(arm.name):
-            line += f"  {signed(difference.mean)}{reach(difference)}, {chance(difference.adjusted)}"
+            line += f"  {signed(difference.mean, found.score)}{reach(difference, found.score)}, {chance(difference.adjusted)}"
         lines.append(line + ("  reference" if arm.name == found.against else ""))
     return lines
