@@ -25,8 +25,8 @@ IMBALANCE = ("none", "class_weights", "oversample", "undersample", "undersample_
 SCORES = ("accuracy", "balanced_accuracy", "map", "map50", "dice", "iou", "rand", "psnr", "ssim")
 SPLITS = ("own", "val_as_test", "by_heart")
 POLICIES = (
-    *("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong", "scenes"),
-    *("fields", "volumes", "quarters"),
+    *("none", "letters", "photos", "alexnet", "elastic", "warped", "erasing", "mixup", "cutmix", "strong"),
+    *("fields", "volumes", "quarters", "scenes"),
 )
 _GEOMETRY = ("mirror", "turn", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate")
 STRENGTHS = (*_GEOMETRY, "colour", "pca_colour", "channel_shift", "erase", "mixup", "cutmix", "mosaic")

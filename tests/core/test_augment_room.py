@@ -25,7 +25,7 @@ def prepared() -> Prepared:
     return prepare("digits", recipe.make(), Say(True))
 
 
-@pytest.mark.parametrize("policy", [name for name, how in POLICIES.items() if not how.mosaic])
+@pytest.mark.parametrize("policy", [name for name in POLICIES if name not in ("fields", "volumes", "quarters", "scenes")])
 def test_a_room_augments_by_every_policy(prepared: Prepared, policy: str) -> None:
     chosen = prepared.again(recipe.make(augment=policy, split_seed=0))
     views, rows = chosen.part("train"), np.arange(12)
