@@ -11,6 +11,7 @@ from torch import nn
 
 from ..core.errors import DataError
 from ..core.formats import Reading
+from ..core.types import Sample
 
 
 def travelling(room: Any) -> dict[str, Any]:
@@ -46,3 +47,11 @@ def spans(sources: Sequence[str]) -> list[tuple[int, int]]:
     """Where the views of each source begin and end; they stand together."""
     starts = [i for i, source in enumerate(sources) if i == 0 or source != sources[i - 1]]
     return list(zip(starts, [*starts[1:], len(sources)], strict=True))
+
+
+def truths_of(samples: Sequence[Sample]) -> np.ndarray:
+    """Truths that are no numbers, one each, in an array that can be indexed: NumPy would look into them."""
+    found = np.empty(len(samples), object)
+    for row, sample in enumerate(samples):
+        found[row] = sample.truth
+    return found

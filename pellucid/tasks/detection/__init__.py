@@ -27,7 +27,7 @@ from ...core.rng import Draws
 from ...core.types import Batch, Placement, Prediction, Sample
 from ...models.pyramid import headless
 from .. import pixels
-from ..common import all_that_learns, arrived, numbers_of, spans, travelling, tuples
+from ..common import all_that_learns, arrived, numbers_of, spans, travelling, truths_of, tuples
 from ..page import Section
 from ..task import Baseline, Task, shuffled
 from . import report
@@ -197,10 +197,7 @@ class Detection(Task):
         return dict(zip(classes, np.bincount(labels, minlength=len(classes)).tolist(), strict=True))
 
     def truths(self, samples: Sequence[Sample]) -> np.ndarray:
-        found = np.empty(len(samples), object)
-        for row, sample in enumerate(samples):
-            found[row] = sample.truth
-        return found
+        return truths_of(samples)
 
     def measured(self, images: np.ndarray, truths: Any = None, placements: Sequence[Placement] = ()) -> Detection:
         mean, std = pixels.mean_and_deviation(images, self.bits)

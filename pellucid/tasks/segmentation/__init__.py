@@ -29,7 +29,7 @@ from ...core.rng import Draws
 from ...core.types import IGNORE, Batch, Placement, Prediction, Sample
 from ...core.volumes import is_nifti
 from .. import pixels
-from ..common import all_that_learns, arrived, numbers_of, spans, travelling
+from ..common import all_that_learns, arrived, numbers_of, spans, travelling, truths_of
 from ..page import Section
 from ..task import Baseline, Task
 from . import cuts, looks, report
@@ -243,10 +243,7 @@ class Segmentation(Task):
         return dict(zip(classes, present.tolist(), strict=True))
 
     def truths(self, samples: Sequence[Sample]) -> np.ndarray:
-        found = np.empty(len(samples), object)
-        for row, sample in enumerate(samples):
-            found[row] = sample.truth
-        return found
+        return truths_of(samples)
 
     def measured(self, images: np.ndarray, truths: Any = None, placements: Sequence[Placement] = ()) -> Segmentation:
         mean, std = pixels.mean_and_deviation(images, self.bits)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ...core.augment import Augmentation, change, recolour
-from ...core.patches import mirrored
+from ...core.patches import mirrored, taken_labels
 from ...core.rng import Draws
 from ...core.types import IGNORE, Batch, Mask
 from .looks import labels_in
@@ -80,8 +80,6 @@ def _window(view: torch.Tensor, origin: Sequence[int], size: Sequence[int]) -> t
 
 
 def _window_of_labels(labels: np.ndarray, origin: Sequence[int], size: Sequence[int]) -> np.ndarray:
-    from ...core.patches import taken_labels
-
     return np.stack([taken_labels(each, origin, size, IGNORE) for each in labels])
 
 

@@ -26,7 +26,7 @@ from ...core.resize import bicubic, bicubic_array
 from ...core.rng import Draws
 from ...core.types import Batch, Placement, Prediction, Sample
 from .. import pixels
-from ..common import all_that_learns, arrived, spans, travelling
+from ..common import all_that_learns, arrived, spans, travelling, truths_of
 from ..page import Section
 from ..task import Baseline, Task
 from . import pictures, report
@@ -183,10 +183,7 @@ class SuperResolution(Task):
         return dict.fromkeys(KINDS, len(samples))
 
     def truths(self, samples: Sequence[Sample]) -> np.ndarray:
-        found = np.empty(len(samples), object)
-        for row, sample in enumerate(samples):
-            found[row] = sample.truth
-        return found
+        return truths_of(samples)
 
     def measured(self, images: np.ndarray, truths: Any = None, placements: Sequence[Placement] = ()) -> SuperResolution:
         """Nothing is measured: the network is given pixels from 0 to 1."""
