@@ -203,3 +203,13 @@ def paired_bootstrap(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Score:
     difference = _PerPicture(len(a))
     difference.add("difference", 0, 1, a - b)
     return _with_bootstrap(lambda s: s["difference"][0] / len(a), difference.sums(np.ones((len(a), 1))), difference.resampled(seed))
+
+
+def chance_of(value: float, drawn: np.ndarray, units: int) -> float:
+    """The two-sided p of a difference, from its bootstrap resamples: of those on the other side of 0; where there are none, from a normal
+    distribution, and never less than as many coin tosses as there are units give."""
+    from scipy.special import ndtr
+
+    if side := min((drawn <= 0).sum(), (drawn >= 0).sum()):
+        return min(1.0, 2 * float(side + 1) / (len(drawn) + 1))
+    return min(1.0, max(2 * float(ndtr(-abs(value) / max(drawn.std(), 1e-12))), 2 * 0.5**units))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..evidence import RESAMPLES, UNDEFINED, Score, wilson
+from ..evidence import RESAMPLES, UNDEFINED, Score, chance_of, wilson
 from . import coco
 from .errors import table_of_errors
 from .precision import RECALLS, SIZES, THRESHOLDS, average_precision, curve, highest_recall, judge, mean_precision, resamples
@@ -152,12 +152,4 @@ def gain(score: str, ours: Table, *theirs: Table, seed: int = 0) -> dict[str, An
     span = {"value": value, "low": float(min(low, value)), "high": float(max(high, value)), "interval": BOOTSTRAP}
     if judged[0].positives.any(axis=1).sum() < 2:
         span = UNDEFINED | {"value": value}
-    return span | {"ours": first, "theirs": float(np.mean(others)), "p": _chance(value, drawn[~np.isnan(drawn)], ours.pictures)}
-
-
-def _chance(value: float, drawn: np.ndarray, pictures: int) -> float:
-    from scipy.special import ndtr
-
-    if side := min((drawn <= 0).sum(), (drawn >= 0).sum()):
-        return min(1.0, 2 * float(side + 1) / (len(drawn) + 1))
-    return min(1.0, max(2 * float(ndtr(-abs(value) / max(drawn.std(), 1e-12))), 2 * 0.5**pictures))
+    return span | {"ours": first, "theirs": float(np.mean(others)), "p": chance_of(value, drawn[~np.isnan(drawn)], ours.pictures)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..detections.evidence import interval
 from ..detections.precision import resamples
-from ..evidence import RESAMPLES, UNDEFINED, Score
+from ..evidence import RESAMPLES, UNDEFINED, Score, chance_of
 from .counts import share
 
 
@@ -93,12 +93,4 @@ def gain(ours: Estimate, *theirs: Estimate) -> dict[str, Any]:
     drawn = ours.drawn - np.mean([each.drawn for each in theirs], axis=0)
     units = int(ours.held.max())
     found = Estimate(value, drawn, ours.held, ours.unit).distance()
-    return found | {"ours": first, "theirs": other, "p": _chance(value, drawn[~np.isnan(drawn)], units)}
-
-
-def _chance(value: float, drawn: np.ndarray, units: int) -> float:
-    from scipy.special import ndtr
-
-    if side := min((drawn <= 0).sum(), (drawn >= 0).sum()):
-        return min(1.0, 2 * float(side + 1) / (len(drawn) + 1))
-    return min(1.0, max(2 * float(ndtr(-abs(value) / max(drawn.std(), 1e-12))), 2 * 0.5**units))
+    return found | {"ours": first, "theirs": other, "p": chance_of(value, drawn[~np.isnan(drawn)], units)}
