@@ -1,10 +1,13 @@
-"""Epochs until ASHA has a setting as good as random search's best: five studies, both on the same sampled settings in the same order.
+"""Epochs until ASHA has a setting as good as random search's best: five studies, both on the same
+sampled settings in the same order.
 
-Fixed beforehand: as good means a trial of full length whose validation score is at least random search's best less one standard error
-of that score, √(p(1−p)/n) on n validation pictures. Random search trains every setting to the end, and is charged for all of them: until
-then its best is not known. ASHA is charged for every epoch it trained up to the end of that trial. Where it has used up random search's
-settings it samples more, until it has spent as many epochs as random search: then the ratio is 1, and the study counts as lost. A second
-figure charges random search too only until it first had a setting as good, which nobody knows while it runs.
+Fixed beforehand: as good means a trial of full length whose validation score is at least random
+search's best less one standard error of that score, √(p(1−p)/n) on n validation pictures. Random
+search trains every setting to the end, and is charged for all of them: until then its best is not
+known. ASHA is charged for every epoch it trained up to the end of that trial. Where it has used up
+random search's settings it samples more, until it has spent as many epochs as random search: then
+the ratio is 1, and the study counts as lost. A second figure charges random search too only until
+it first had a setting as good, which nobody knows while it runs.
 """
 
 from __future__ import annotations
@@ -18,21 +21,33 @@ from typing import Any
 import optuna
 
 from pellucid.core.errors import NonFiniteLoss
-from pellucid.engine import machine
-from pellucid.engine import recipe as recipes
-from pellucid.engine.prepare import Prepared, prepare
-from pellucid.engine.say import Say
-from pellucid.engine.trial import epochs
-from pellucid.lab import space, tune
+from pellucid.engine.run import machine
+from pellucid.engine.run import settings as recipes
+from pellucid.engine.run.prepare import Prepared, prepare
+from pellucid.engine.run.progress import Say
+from pellucid.engine.run.trial import epochs
+from pellucid.experiments import space, tune
 
 STUDIES, TRIALS, EPOCHS = 5, 27, 27
-SEARCH = {"lr": "log:1e-4..1", "batch": "log:32..256", "weight_decay": "log:1e-5..1", "optimizer": "adamw,sgd"}
-SETTINGS: dict[str, Any] = {"model": "C8 B R P C16 B R G L10", "threads": 1, "epochs": EPOCHS, "train_pictures": 400}
-SETTINGS["schedule"] = tune.PRUNED_SCHEDULE  # as `pellucid tune` has it where trials are stopped early
+SEARCH = {
+    "lr": "log:1e-4..1",
+    "batch": "log:32..256",
+    "weight_decay": "log:1e-5..1",
+    "optimizer": "adamw,sgd",
+}
+SETTINGS: dict[str, Any] = {
+    "model": "C8 B R P C16 B R G L10",
+    "threads": 1,
+    "epochs": EPOCHS,
+    "train_pictures": 400,
+}
+# as `pellucid tune` has it where trials are stopped early
+SETTINGS["schedule"] = tune.PRUNED_SCHEDULE
 
 
 def settings_of(seed: int) -> Iterator[dict[str, Any]]:
-    """The settings that `pellucid tune --sampler random --seed SEED` tries, in its order, without end."""
+    """The settings that `pellucid tune --sampler random --seed SEED` tries, in its order,
+    without end."""
     study = optuna.create_study(direction="maximize")
     plan = tune.Plan("digits", space.parse(SEARCH), {"seed": seed}, "random", "none")
     for number in itertools.count():
@@ -45,7 +60,10 @@ def scores(prepared: Prepared, chosen: dict[str, Any]) -> Iterator[float]:
     """The best validation score so far, after each epoch; ends early where it diverges."""
     seed, best = prepared.recipe.seed, tune.WORST
     try:
-        for row in epochs(prepared.again(recipes.make(**SETTINGS, **chosen, seed=seed, split_seed=seed)), machine.device("cpu")):
+        for row in epochs(
+            prepared.again(recipes.make(**SETTINGS, **chosen, seed=seed, split_seed=seed)),
+            machine.device("cpu"),
+        ):
             best = max(best, row["validation_score"])
             yield best
     except NonFiniteLoss:
@@ -53,9 +71,11 @@ def scores(prepared: Prepared, chosen: dict[str, Any]) -> Iterator[float]:
 
 
 def asha(curves: Iterable[Iterable[float]], wanted: float, most: int) -> int:
-    """The epochs that ASHA trains until a trial of full length scores `wanted`; `most` where it does not get there with so many.
+    """The epochs that ASHA trains until a trial of full length scores `wanted`; `most` where it
+    does not get there with so many.
 
-    A trial's epochs are the same whether others were stopped or not, so those that random search trained need not be trained again.
+    A trial's epochs are the same whether others were stopped or not, so those that random search
+    trained need not be trained again.
     """
     study = optuna.create_study(direction="maximize", pruner=tune.pruner_of("asha", EPOCHS))
     spent = 0
@@ -77,7 +97,8 @@ def asha(curves: Iterable[Iterable[float]], wanted: float, most: int) -> int:
 
 
 def study(seed: int) -> tuple[float, float]:
-    """How many times fewer epochs ASHA took than random search; and than random search until it first had a setting as good."""
+    """How many times fewer epochs ASHA took than random search; and than random search until it
+    first had a setting as good."""
     started = time.perf_counter()
     prepared = prepare("digits", recipes.make(**SETTINGS, seed=seed), Say(quiet=True))
     settings = settings_of(seed)
@@ -86,11 +107,20 @@ def study(seed: int) -> tuple[float, float]:
     best, pictures = max(ends), len(prepared.part("validation"))
     wanted = best - (best * (1 - best) / pictures) ** 0.5
     everything = sum(map(len, curves))
-    until = sum(len(curve) for curve in curves[: 1 + next(number for number, end in enumerate(ends) if end >= wanted)])
-    spent = asha(itertools.chain(curves, (scores(prepared, chosen) for chosen in settings)), wanted, everything)
+    until = sum(
+        len(curve)
+        for curve in curves[: 1 + next(number for number, end in enumerate(ends) if end >= wanted)]
+    )
+    spent = asha(
+        itertools.chain(curves, (scores(prepared, chosen) for chosen in settings)),
+        wanted,
+        everything,
+    )
     print(
-        f"study {seed}: random's best {best:.2%}, wanted {wanted:.2%}; random {everything} epochs ({until} until it first had one), "
-        f"ASHA {spent}: {everything / spent:.2f} × fewer ({until / spent:.2f}); {time.perf_counter() - started:.0f} s",
+        f"study {seed}: random's best {best:.2%}, wanted {wanted:.2%}; random {everything} epochs "
+        f"({until} until it first had one), "
+        f"ASHA {spent}: {everything / spent:.2f} × fewer ({until / spent:.2f}); "
+        f"{time.perf_counter() - started:.0f} s",
         flush=True,
     )
     return everything / spent, until / spent
@@ -101,7 +131,8 @@ def main() -> None:
     ratios, early = zip(*(study(seed) for seed in range(STUDIES)), strict=True)
     mean = statistics.mean(ratios)
     print(
-        f"ASHA: mean ratio {mean:.2f} (from {min(ratios):.2f} to {max(ratios):.2f})   wanted >= 3: {'yes' if mean >= 3 else 'NO'}; "
+        f"ASHA: mean ratio {mean:.2f} (from {min(ratios):.2f} to {max(ratios):.2f})   wanted >= 3: "
+        f"{'yes' if mean >= 3 else 'NO'}; "
         f"against random search until it first had one {statistics.mean(early):.2f}"
     )
 

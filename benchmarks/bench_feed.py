@@ -1,4 +1,5 @@
-"""Feeding 28×28 pictures with augmentation, against a DataLoader (0 workers) that does the same picture by picture with OpenCV."""
+"""Feeding 28×28 pictures with augmentation, against a DataLoader (0 workers) that does the same
+picture by picture with OpenCV."""
 
 from __future__ import annotations
 
@@ -8,16 +9,17 @@ import torch
 from side_by_side import compare, views_of
 from torch.utils.data import DataLoader, Dataset
 
-from pellucid.core.augment import Augmentation
 from pellucid.core.rng import Draws, generator
 from pellucid.tasks.classification import Classification
+from pellucid.transforms.augment import Augmentation
 
 COUNT, BATCH = 12_800, 128
 SHIFT, ROTATE, ZOOM = 2, 10.0, 0.1
 
 
 class Pictures(Dataset):
-    """As a good user writes it: the pictures in memory, one random affine map, one call of OpenCV, normalised."""
+    """As a good user writes it: the pictures in memory, one random affine map, one call of OpenCV,
+    normalised."""
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, affine: bool) -> None:
         self.images, self.labels, self.affine = images, labels, affine
@@ -30,24 +32,35 @@ class Pictures(Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
         image = self.images[index]
         if self.affine:
-            angle, scale, dx, dy = self.rng.uniform((-ROTATE, 1 - ZOOM, -SHIFT, -SHIFT), (ROTATE, 1 + ZOOM, SHIFT, SHIFT))
+            angle, scale, dx, dy = self.rng.uniform(
+                (-ROTATE, 1 - ZOOM, -SHIFT, -SHIFT), (ROTATE, 1 + ZOOM, SHIFT, SHIFT)
+            )
             matrix = cv2.getRotationMatrix2D((14, 14), angle, scale)
             matrix[:, 2] += dx, dy
             image = cv2.warpAffine(image, matrix, (28, 28), flags=cv2.INTER_LINEAR)
         else:
             dy, dx = self.rng.integers(0, 2 * SHIFT + 1, 2)
-            image = cv2.copyMakeBorder(image, SHIFT, SHIFT, SHIFT, SHIFT, cv2.BORDER_CONSTANT, value=0)[dy : dy + 28, dx : dx + 28]
-        return torch.from_numpy((image[None].astype(np.float32) - self.mean) / self.std), self.labels[index]
+            image = cv2.copyMakeBorder(
+                image, SHIFT, SHIFT, SHIFT, SHIFT, cv2.BORDER_CONSTANT, value=0
+            )[dy : dy + 28, dx : dx + 28]
+        return torch.from_numpy(
+            (image[None].astype(np.float32) - self.mean) / self.std
+        ), self.labels[index]
 
 
 def main() -> list[float]:
     rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (COUNT, 28, 28), dtype=np.uint8), rng.integers(0, 10, COUNT)
+    images, labels = (
+        rng.integers(0, 256, (COUNT, 28, 28), dtype=np.uint8),
+        rng.integers(0, 10, COUNT),
+    )
     views = views_of(images[..., None], labels)
     ratios = []
     for affine, wanted in ((False, 3.0), (True, 1.3)):
         how = Augmentation(shift=SHIFT / 28, rotate=ROTATE * affine, zoom=ZOOM * affine)
-        room = Classification(tuple("0123456789"), (28, 28), 1, batch=BATCH, augmentation=how).measured(images[..., None])
+        room = Classification(
+            tuple("0123456789"), (28, 28), 1, batch=BATCH, augmentation=how
+        ).measured(images[..., None])
         loader = DataLoader(Pictures(images, labels, affine), batch_size=BATCH, shuffle=True)
 
         def ours(room: Classification = room) -> None:
@@ -59,7 +72,9 @@ def main() -> list[float]:
             for _ in loader:
                 pass
 
-        ratios.append(compare(f"feeding, {'affine' if affine else 'shifts'}", ours, peer, wanted=wanted))
+        ratios.append(
+            compare(f"feeding, {'affine' if affine else 'shifts'}", ours, peer, wanted=wanted)
+        )
     return ratios
 
 

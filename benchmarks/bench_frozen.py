@@ -1,4 +1,5 @@
-"""The head of a frozen MobileNetV2 on flowers128, from features that are computed once, against computing them in every epoch.
+"""The head of a frozen MobileNetV2 on flowers128, from features that are computed once, against
+computing them in every epoch.
 
 An epoch is its steps and its look at the validation part. Both ways must end with the same head.
 `bench_frozen.py hymenoptera300` takes other pictures.
@@ -15,13 +16,13 @@ from dataclasses import replace
 import torch
 from side_by_side import DATA
 
-from pellucid.engine import features, pretrained
-from pellucid.engine.epoch import close_epoch
-from pellucid.engine.loop import steps
-from pellucid.engine.prepare import Prepared, prepare
-from pellucid.engine.recipe import Recipe
-from pellucid.engine.say import Say
-from pellucid.engine.settle import built, fresh, settled
+from pellucid.engine.run import features, pretrained
+from pellucid.engine.run.epoch import close_epoch
+from pellucid.engine.run.loop import steps
+from pellucid.engine.run.prepare import Prepared, prepare
+from pellucid.engine.run.progress import Say
+from pellucid.engine.run.resolve import built, fresh, settled
+from pellucid.engine.run.settings import Recipe
 
 CPU, EPOCHS = torch.device("cpu"), 2
 WEIGHTS = "mobilenet_v2_imagenet_folded"
@@ -31,34 +32,54 @@ def trained(prepared: Prepared, cache: bool) -> tuple[dict[str, torch.Tensor], f
     """What the head ends with; seconds before the first epoch; seconds an epoch."""
     network = built(prepared.room, prepared.recipe)
     state = fresh(prepared.room, network, prepared.recipe, CPU)
-    pretrained.begin(network, prepared.room, prepared.recipe, prepared.part("train"), CPU, Say(quiet=True))
+    pretrained.begin(
+        network, prepared.room, prepared.recipe, prepared.part("train"), CPU, Say(quiet=True)
+    )
     start = time.perf_counter()
-    prepared = features.views(replace(prepared, recipe=replace(prepared.recipe, cache=cache)), network, CPU, Say())
+    prepared = features.views(
+        replace(prepared, recipe=replace(prepared.recipe, cache=cache)), network, CPU, Say()
+    )
     before, start = time.perf_counter() - start, time.perf_counter()
     for step in steps(prepared.room, prepared.part("train"), prepared.recipe, state, CPU):
         if step.last:
-            close_epoch(prepared.room, prepared.part("validation"), prepared.recipe, state, step, CPU)
-    learnt = {name: parameter.detach().clone() for name, parameter in network.named_parameters() if parameter.requires_grad}
+            close_epoch(
+                prepared.room, prepared.part("validation"), prepared.recipe, state, step, CPU
+            )
+    learnt = {
+        name: parameter.detach().clone()
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+    }
     return learnt, before, (time.perf_counter() - start) / EPOCHS
 
 
 def main() -> None:
     os.environ.setdefault("PELLUCID_MIRROR", str(DATA / "weights"))
     wanted, given = pretrained.chosen(
-        Recipe(weights=WEIGHTS, freeze="all", epochs=EPOCHS, precision="float32", threads=torch.get_num_threads())
+        Recipe(
+            weights=WEIGHTS,
+            freeze="all",
+            epochs=EPOCHS,
+            precision="float32",
+            threads=torch.get_num_threads(),
+        )
     )
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)  # the features lie beside the runs
         prepared = prepare(DATA / (sys.argv[1:] or ["flowers128"])[0], wanted, Say(), given=given)
-        prepared = replace(prepared, recipe=settled(prepared, built(prepared.room, prepared.recipe), CPU))
+        prepared = replace(
+            prepared, recipe=settled(prepared, built(prepared.room, prepared.recipe), CPU)
+        )
         kept, once, quick = trained(prepared, cache=True)
         again, _, slow = trained(prepared, cache=False)
     off = max((kept[name] - again[name]).abs().max().item() for name in kept)
     ratio = slow / quick
     print(
         f"{len(prepared.views)} pictures: features once {once:.1f} s, then {quick:.3f} s an epoch; "
-        f"without the cache {slow:.2f} s an epoch, ratio {ratio:.0f}   wanted >= 20: {'yes' if ratio >= 20 else 'NO'}\n"
-        f"largest difference of a weight of the head: {off:.1e}   wanted <= 1e-4: {'yes' if off <= 1e-4 else 'NO'}",
+        f"without the cache {slow:.2f} s an epoch, ratio {ratio:.0f}   wanted >= 20: "
+        f"{'yes' if ratio >= 20 else 'NO'}\n"
+        f"largest difference of a weight of the head: {off:.1e}   wanted <= 1e-4: "
+        f"{'yes' if off <= 1e-4 else 'NO'}",
         flush=True,
     )
 

@@ -1,4 +1,5 @@
-"""What our loop costs: a small CNN on 28×28 pictures in memory, against a hand-written PyTorch loop that does the same work."""
+"""What our loop costs: a small CNN on 28×28 pictures in memory, against a hand-written PyTorch loop
+that does the same work."""
 
 from __future__ import annotations
 
@@ -7,22 +8,27 @@ import torch
 import torch.nn.functional as F
 from side_by_side import compare, views_of
 
-from pellucid.core.augment import Augmentation
-from pellucid.engine.checkpoint import State
-from pellucid.engine.loop import steps
-from pellucid.engine.optim import optimizer
-from pellucid.engine.recipe import Recipe
+from pellucid.engine.run.checkpoint import State
+from pellucid.engine.run.loop import steps
+from pellucid.engine.run.optim import optimizer
+from pellucid.engine.run.settings import Recipe
 from pellucid.models import create
 from pellucid.tasks.classification import Classification
+from pellucid.transforms.augment import Augmentation
 
 NETWORK, COUNT, BATCH = "C8 R P C16 R P L10", 6400, 64
 
 
 def main() -> float:
     rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (COUNT, 28, 28, 1), dtype=np.uint8), rng.integers(0, 10, COUNT)
+    images, labels = (
+        rng.integers(0, 256, (COUNT, 28, 28, 1), dtype=np.uint8),
+        rng.integers(0, 10, COUNT),
+    )
     classes = tuple("0123456789")
-    room = Classification(classes, (28, 28), 1, model=NETWORK, batch=BATCH, augmentation=Augmentation()).measured(images)
+    room = Classification(
+        classes, (28, 28), 1, model=NETWORK, batch=BATCH, augmentation=Augmentation()
+    ).measured(images)
     recipe = Recipe(
         optimizer="adamw",
         lr=1e-3,
@@ -43,11 +49,21 @@ def main() -> float:
         for _ in range(COUNT // BATCH):
             next(endless)
 
-    # The peer normalises once, shuffles by index, uses channels-last, the fused optimiser and decay on weights only, as a good user would.
+    # The peer normalises once, shuffles by index, uses channels-last, the fused optimiser and decay
+    # on weights only, as a good user would.
     raw = create(NETWORK, 10, 1, (28, 28)).to(memory_format=torch.channels_last)
-    x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).sub(room.mean[0]).div(room.std[0])
+    x = (
+        torch.from_numpy(images)
+        .permute(0, 3, 1, 2)
+        .float()
+        .div(255)
+        .sub(room.mean[0])
+        .div(room.std[0])
+    )
     x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
-    weights, biases = ([p for p in raw.parameters() if (p.ndim > 1) is wanted] for wanted in (True, False))
+    weights, biases = (
+        [p for p in raw.parameters() if (p.ndim > 1) is wanted] for wanted in (True, False)
+    )
     groups = [{"params": weights, "weight_decay": 0.01}, {"params": biases, "weight_decay": 0.0}]
     stepper = torch.optim.AdamW(groups, lr=1e-3, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(stepper, 1_000_000)

@@ -1,7 +1,9 @@
-"""MNIST: training throughput, and time to 99 % on validation, against a plain float32 loop with the same network.
+"""MNIST: training throughput, and time to 99 % on validation, against a plain float32 loop with the
+same network.
 
-The peer is the loop that most people write: TensorDataset and DataLoader (pictures normalised beforehand), Adam 1e-3, batch 64,
-constant rate. Ours is the product's loop with the settings below. Only training is timed; both are validated every quarter of an epoch.
+The peer is the loop that most people write: TensorDataset and DataLoader (pictures normalised
+beforehand), Adam 1e-3, batch 64, constant rate. Ours is the product's loop with the settings below.
+Only training is timed; both are validated every quarter of an epoch.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from side_by_side import DATA
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from pellucid.core import formats
 from pellucid.core.rng import generator
-from pellucid.engine.batches import Views
-from pellucid.engine.checkpoint import State
-from pellucid.engine.evaluate import predictions
-from pellucid.engine.loop import steps
-from pellucid.engine.machine import place
-from pellucid.engine.optim import optimizer
-from pellucid.engine.recipe import Recipe
+from pellucid.data import formats
+from pellucid.engine.inference.evaluate import predictions
+from pellucid.engine.run.batches import Views
+from pellucid.engine.run.checkpoint import State
+from pellucid.engine.run.loop import steps
+from pellucid.engine.run.machine import place
+from pellucid.engine.run.optim import optimizer
+from pellucid.engine.run.settings import Recipe
 from pellucid.models import create
 from pellucid.tasks.classification import Classification
 
@@ -44,12 +46,18 @@ def data() -> tuple[Views, Views]:
     reading = formats.read(DATA / "mnist")
     train = reading.given["train"]
     order = generator(0).permutation(train)
-    images, labels = np.stack([s.image for s in reading.samples]), np.array([s.truth for s in reading.samples])
-    return views_of(images[order[10_000:]], labels[order[10_000:]]), views_of(images[order[:10_000]], labels[order[:10_000]])
+    images, labels = (
+        np.stack([s.image for s in reading.samples]),
+        np.array([s.target for s in reading.samples]),
+    )
+    return views_of(images[order[10_000:]], labels[order[10_000:]]), views_of(
+        images[order[:10_000]], labels[order[:10_000]]
+    )
 
 
 def ours(train: Views, validation: Views, seed: int) -> Iterator[tuple[int, float]]:
-    """(pictures trained since the last time, validation accuracy), with only the training between two of them timed by the caller."""
+    """(pictures trained since the last time, validation accuracy), with only the training between
+    two of them timed by the caller."""
     recipe = Recipe(
         model=NETWORK,
         epochs=6,
@@ -61,7 +69,9 @@ def ours(train: Views, validation: Views, seed: int) -> Iterator[tuple[int, floa
         layout="channels_last",
         precision="float32",
     )
-    room = Classification(CLASSES, (28, 28), 1, model=NETWORK, batch=128, label_smoothing=0.05).measured(train.images)
+    room = Classification(
+        CLASSES, (28, 28), 1, model=NETWORK, batch=128, label_smoothing=0.05
+    ).measured(train.images)
     torch.manual_seed(seed)
     network = place(room.build(), CPU, torch.channels_last)
     state = State(network, [optimizer(recipe, list(network.named_parameters()))])
@@ -78,10 +88,17 @@ def peer(train: Views, validation: Views, seed: int) -> Iterator[tuple[int, floa
     torch.manual_seed(seed)
     network = create(NETWORK, 10, 1, (28, 28))
     x, held = (
-        torch.from_numpy(v.images).permute(0, 3, 1, 2).float().div(255).sub(0.1307).div(0.3081).contiguous() for v in (train, validation)
+        torch.from_numpy(v.images)
+        .permute(0, 3, 1, 2)
+        .float()
+        .div(255)
+        .sub(0.1307)
+        .div(0.3081)
+        .contiguous()
+        for v in (train, validation)
     )
     stepper = torch.optim.Adam(network.parameters(), lr=1e-3)
-    loader = DataLoader(TensorDataset(x, train.truths), batch_size=64, shuffle=True)
+    loader = DataLoader(TensorDataset(x, train.targets), batch_size=64, shuffle=True)
     seen = 0
     while True:
         network.train()
@@ -102,13 +119,22 @@ def forward(network: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
         return torch.cat([network(part) for part in pictures.split(500)])
 
 
-def _accuracy_of_room(room: Classification, network: nn.Module, views: Views, recipe: Recipe) -> float:
+def _accuracy_of_room(
+    room: Classification, network: nn.Module, views: Views, recipe: Recipe
+) -> float:
     answers = predictions(room, network, views, recipe, CPU)
-    return float(np.mean([a.label == a.classes[truth] for a, truth in zip(answers, views.truths.tolist(), strict=True)]))
+    return float(
+        np.mean(
+            [
+                a.label == a.classes[target]
+                for a, target in zip(answers, views.targets.tolist(), strict=True)
+            ]
+        )
+    )
 
 
 def accuracy(answers: torch.Tensor, views: Views) -> float:
-    return (answers.argmax(1) == views.truths).float().mean().item()
+    return (answers.argmax(1) == views.targets).float().mean().item()
 
 
 class Clock:
@@ -158,12 +184,20 @@ def main() -> None:
         speed.append((mine.seen / mine.seconds) / (theirs.seen / theirs.seconds))
         reach.append(reached[1] / reached[0])
         print(
-            f"seed {seed}: {mine.seen / mine.seconds:,.0f} against {theirs.seen / theirs.seconds:,.0f} pictures a second; "
-            f"{GOAL:.0%} after {reached[0]:.1f} s against {reached[1]:.1f} s ({clocks[1].best:.2%})",
+            f"seed {seed}: {mine.seen / mine.seconds:,.0f} against "
+            f"{theirs.seen / theirs.seconds:,.0f} pictures a second; "
+            f"{GOAL:.0%} after {reached[0]:.1f} s against {reached[1]:.1f} s "
+            f"({clocks[1].best:.2%})",
             flush=True,
         )
-    print(f"MNIST throughput: ratio {statistics.median(speed):.2f}   wanted >= 1.8: {'yes' if statistics.median(speed) >= 1.8 else 'NO'}")
-    print(f"MNIST time to 99 %: ratio {statistics.median(reach):.2f}   wanted >= 3: {'yes' if statistics.median(reach) >= 3 else 'NO'}")
+    print(
+        f"MNIST throughput: ratio {statistics.median(speed):.2f}   wanted >= 1.8: "
+        f"{'yes' if statistics.median(speed) >= 1.8 else 'NO'}"
+    )
+    print(
+        f"MNIST time to 99 %: ratio {statistics.median(reach):.2f}   wanted >= 3: "
+        f"{'yes' if statistics.median(reach) >= 3 else 'NO'}"
+    )
 
 
 if __name__ == "__main__":

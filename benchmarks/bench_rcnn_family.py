@@ -1,7 +1,9 @@
-"""R-CNN, Fast R-CNN and Faster R-CNN on one picture of blood cells, one backbone, fresh weights: where the time of each goes.
+"""R-CNN, Fast R-CNN and Faster R-CNN on one picture of blood cells, one backbone, fresh weights:
+where the time of each goes.
 
-In turns, medians of several rounds. Faster R-CNN's proposals come out of the network, so all of its time but suppression counts as the
-network's. All three are asked for 300 regions, so that no ratio comes from looking at fewer; a last row is Faster R-CNN as it is, with 100.
+In turns, medians of several rounds. Faster R-CNN's proposals come out of the network, so all of its
+time but suppression counts as the network's. All three are asked for 300 regions, so that no ratio
+comes from looking at fewer; a last row is Faster R-CNN as it is, with 100.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ import torch
 from side_by_side import DATA, seconds
 
 from pellucid.core.boxes import suppress_batch
-from pellucid.core.images import read
-from pellucid.core.proposals import propose
+from pellucid.data.images import read
 from pellucid.models import create
 from pellucid.tasks.detection.designs import DESIGNS
 from pellucid.tasks.detection.two_stage import candidates
+from pellucid.transforms.selective_search import propose
 
 SIDE, CLASSES, WIDTH, ROUNDS, REGIONS = 320, 3, 64, 5, 300
 BACKBONE = "mobilenet_v2"
@@ -51,16 +53,29 @@ def took(net: Any, view: np.ndarray, proposes: bool) -> tuple[float, ...]:
 
 def main() -> None:
     view = picture()
-    rows = [("R-CNN", "rcnn", REGIONS), ("Fast R-CNN", "fast_rcnn", REGIONS), ("Faster R-CNN", "faster_rcnn", REGIONS)]
+    rows = [
+        ("R-CNN", "rcnn", REGIONS),
+        ("Fast R-CNN", "fast_rcnn", REGIONS),
+        ("Faster R-CNN", "faster_rcnn", REGIONS),
+    ]
     rows.append(("Faster R-CNN, 100", "faster_rcnn", 100))
     nets = [(title, network(name, kept), name != "faster_rcnn") for title, name, kept in rows]
-    rounds = [[took(net, view, proposes) for _, net, proposes in nets] for _ in range(ROUNDS + 1)][1:]
-    medians = [[statistics.median(parts) for parts in zip(*each, strict=True)] for each in zip(*rounds, strict=True)]
+    rounds = [[took(net, view, proposes) for _, net, proposes in nets] for _ in range(ROUNDS + 1)][
+        1:
+    ]
+    medians = [
+        [statistics.median(parts) for parts in zip(*each, strict=True)]
+        for each in zip(*rounds, strict=True)
+    ]
     last = sum(medians[2])
     print(f"{BACKBONE}, {SIDE}×{SIDE}, seconds a picture")
     print(f"{'':20}" + "".join(f"{part:>13}" for part in (*PARTS, "together", "ratio")))
     for (title, _, _), parts in zip(nets, medians, strict=True):
-        print(f"{title:20}" + "".join(f"{part:13.3f}" for part in (*parts, sum(parts))) + f"{sum(parts) / last:12.1f}×")
+        print(
+            f"{title:20}"
+            + "".join(f"{part:13.3f}" for part in (*parts, sum(parts)))
+            + f"{sum(parts) / last:12.1f}×"
+        )
 
 
 if __name__ == "__main__":

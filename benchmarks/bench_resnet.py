@@ -1,6 +1,8 @@
-"""ResNet-18 at 224, batch 32, on a processor with AVX512-BF16 or AMX: our defaults against a plain float32 contiguous PyTorch loop.
+"""ResNet-18 at 224, batch 32, on a processor with AVX512-BF16 or AMX: our defaults against a plain
+float32 contiguous PyTorch loop.
 
-With `--flowers` also trains both for some epochs on flowers128 (at 128 pixels) and compares their validation accuracy.
+With `--flowers` also trains both for some epochs on flowers128 (at 128 pixels) and compares their
+validation accuracy.
 """
 
 from __future__ import annotations
@@ -12,15 +14,15 @@ import torch
 import torch.nn.functional as F
 from side_by_side import DATA, compare, views_of
 
-from pellucid.engine import machine
-from pellucid.engine.checkpoint import State
-from pellucid.engine.evaluate import predictions
-from pellucid.engine.loop import steps
-from pellucid.engine.machine import fast_bfloat16, place
-from pellucid.engine.optim import optimizer
-from pellucid.engine.prepare import prepare
-from pellucid.engine.recipe import Recipe
-from pellucid.engine.say import Say
+from pellucid.engine.inference.evaluate import predictions
+from pellucid.engine.run import machine
+from pellucid.engine.run.checkpoint import State
+from pellucid.engine.run.loop import steps
+from pellucid.engine.run.machine import fast_bfloat16, place
+from pellucid.engine.run.optim import optimizer
+from pellucid.engine.run.prepare import prepare
+from pellucid.engine.run.progress import Say
+from pellucid.engine.run.settings import Recipe
 from pellucid.models import create
 from pellucid.tasks.classification import Classification
 
@@ -29,12 +31,17 @@ BATCH, CPU = 32, torch.device("cpu")
 
 def throughput() -> float:
     rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (4 * BATCH, 224, 224, 3), dtype=np.uint8), rng.integers(0, 10, 4 * BATCH)
-    room = Classification(tuple("0123456789"), (224, 224), 3, model="resnet18", batch=BATCH).measured(images)
-    network = create("resnet18", 10, 3, (224, 224))
-    recipe = Recipe(optimizer="adamw", epochs=10_000, lr=1e-3, weight_decay=0.05, batch=BATCH).completed(
-        machine.propose(CPU, network, 1_800_000_000)
+    images, labels = (
+        rng.integers(0, 256, (4 * BATCH, 224, 224, 3), dtype=np.uint8),
+        rng.integers(0, 10, 4 * BATCH),
     )
+    room = Classification(
+        tuple("0123456789"), (224, 224), 3, model="resnet18", batch=BATCH
+    ).measured(images)
+    network = create("resnet18", 10, 3, (224, 224))
+    recipe = Recipe(
+        optimizer="adamw", epochs=10_000, lr=1e-3, weight_decay=0.05, batch=BATCH
+    ).completed(machine.propose(CPU, network, 1_800_000_000))
     place(network, CPU, machine.memory_format(recipe))
     state = State(network, [optimizer(recipe, list(network.named_parameters()))])
     endless = steps(room, views_of(images, labels), recipe, state, CPU)
@@ -54,7 +61,11 @@ def throughput() -> float:
             stepper.step()
 
     return compare(
-        f"ResNet-18 at 224, {recipe.precision}, {recipe.layout}", ours, peer, rounds=5, wanted=2.0 if fast_bfloat16(CPU) else None
+        f"ResNet-18 at 224, {recipe.precision}, {recipe.layout}",
+        ours,
+        peer,
+        rounds=5,
+        wanted=2.0 if fast_bfloat16(CPU) else None,
     )
 
 
@@ -62,7 +73,14 @@ def flowers(epochs: int = 8) -> None:
     """The same recipe in bfloat16 channels-last and in float32 contiguous."""
     for precision, layout in (("bfloat16", "channels_last"), ("float32", "contiguous")):
         recipe = Recipe(
-            model="resnet18", optimizer="adamw", epochs=epochs, batch=BATCH, lr=1e-3, weight_decay=0.05, precision=precision, layout=layout
+            model="resnet18",
+            optimizer="adamw",
+            epochs=epochs,
+            batch=BATCH,
+            lr=1e-3,
+            weight_decay=0.05,
+            precision=precision,
+            layout=layout,
         )
         prepared = prepare(DATA / "flowers128", recipe, Say(quiet=True))
         torch.manual_seed(0)
@@ -72,13 +90,25 @@ def flowers(epochs: int = 8) -> None:
             pass
         held = prepared.part("validation")
         answers = predictions(prepared.room, network, held, prepared.recipe, CPU)
-        right = np.array([answer.label == answer.classes[truth] for answer, truth in zip(answers, held.truths.tolist(), strict=True)])
-        print(f"flowers128, {epochs} epochs, {precision} {layout}: validation accuracy {right.mean():.1%} of {len(held)}", flush=True)
+        right = np.array(
+            [
+                answer.label == answer.classes[target]
+                for answer, target in zip(answers, held.targets.tolist(), strict=True)
+            ]
+        )
+        print(
+            f"flowers128, {epochs} epochs, {precision} {layout}: validation accuracy "
+            f"{right.mean():.1%} of {len(held)}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
     if not fast_bfloat16(CPU):
-        print("this processor has neither AVX512-BF16 nor AMX: the defaults stay float32, and what follows is not the claim")
+        print(
+            "this processor has neither AVX512-BF16 nor AMX: the defaults stay float32, and what "
+            "follows is not the claim"
+        )
     throughput()
     if "--flowers" in sys.argv:
         flowers()

@@ -1,8 +1,10 @@
-"""Every window of a 480×640 picture scored by a small classifier: one pass with dense layers as convolutions, against windows cut out.
+"""Every window of a 480×640 picture scored by a small classifier: one pass with dense layers as
+convolutions, against windows cut out.
 
-The peer is what a good user would write without it: windows as views of one tensor, classified 256 at a time, on the same threads. Both
-score the same windows, the network's total stride of 4 apart. Printed are also the largest difference of their scores, and that of the same
-layers with padding, turned by hand.
+The peer is what a good user would write without it: windows as views of one tensor, classified 256
+at a time, on the same threads. Both score the same windows, the network's total stride of 4 apart.
+Printed are also the largest difference of their scores, and that of the same layers with padding,
+turned by hand.
 """
 
 from __future__ import annotations
@@ -13,9 +15,9 @@ import torch
 from side_by_side import compare
 from torch import Tensor, nn
 
-from pellucid.core.windows import windows
 from pellucid.models import create
 from pellucid.models.convolutional import SlidingDense, as_convolutions, by_crops
+from pellucid.transforms.windows import windows
 
 NETWORKS = ("C16k5p0 R P C32k5p0 R P L64 R L3", "lenet5")
 WINDOW, SIZE = (32, 32), (480, 640)
@@ -34,11 +36,16 @@ def timed(name: str, picture: Tensor) -> None:
 
     off = (ours() - peer()).abs().max().item()
     compare(f"{name}, {len(windows(SIZE, WINDOW, sliding.stride)):,} windows", ours, peer, 5, 10)
-    print(f"largest difference of a score: {off:.1e}   wanted <= 1e-5: {'yes' if off <= 1e-5 else 'NO'}", flush=True)
+    print(
+        f"largest difference of a score: {off:.1e}   wanted <= 1e-5: "
+        f"{'yes' if off <= 1e-5 else 'NO'}",
+        flush=True,
+    )
 
 
 def padded(text: str, picture: Tensor) -> None:
-    """How far the scores of one pass are from those of crops where every convolution has zeros at its border."""
+    """How far the scores of one pass are from those of crops where every convolution has zeros
+    at its border."""
     torch.manual_seed(0)
     network: Any = create(text, 3, 3, WINDOW).eval()
     _, first, relu, last = network.classifier
@@ -47,8 +54,10 @@ def padded(text: str, picture: Tensor) -> None:
     off = head(network.features(picture)[-1]) - crops
     other = (head(network.features(picture)[-1]).argmax(1) != crops.argmax(1)).float().mean().item()
     print(
-        f"{text}, padded: scores off by {off.abs().max().item():.2f} at most and {off.std().item():.2f} in deviation, "
-        f"of scores whose own deviation is {crops.std().item():.2f}; another class for {other:.1%} of the windows",
+        f"{text}, padded: scores off by {off.abs().max().item():.2f} at most and "
+        f"{off.std().item():.2f} in deviation, "
+        f"of scores whose own deviation is {crops.std().item():.2f}; "
+        f"another class for {other:.1%} of the windows",
         flush=True,
     )
 

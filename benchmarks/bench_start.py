@@ -18,7 +18,9 @@ ROUNDS = 7
 
 
 def run(*words: str) -> None:
-    subprocess.run([sys.executable, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def main() -> None:
@@ -29,15 +31,25 @@ def main() -> None:
         verbs = {
             "pellucid --help": (0.2, ["-m", "pellucid", "--help"]),
             "import pellucid": (0.2, ["-c", "import pellucid"]),
-            "pellucid predict, cold": (1.5, ["-m", "pellucid", "predict", str(trained.path), "eight.png"]),
+            "pellucid predict, cold": (
+                1.5,
+                ["-m", "pellucid", "predict", str(trained.path), "eight.png"],
+            ),
             "pellucid inspect resnet152": (2.5, ["-m", "pellucid", "inspect", "resnet152"]),
         }
         torch_ = ["-c", "import torch"]
         for name, (wanted, words) in verbs.items():
             run(*words), run(*torch_)
-            pairs = [(seconds(lambda words=words: run(*words)), seconds(lambda: run(*torch_))) for _ in range(ROUNDS)]
+            pairs = [
+                (seconds(lambda words=words: run(*words)), seconds(lambda: run(*torch_)))
+                for _ in range(ROUNDS)
+            ]
             ratio = float(np.median([ours / theirs for ours, theirs in pairs]))
-            print(f"{name}: {ratio:.2f} of `import torch`   wanted <= {wanted}: {'yes' if ratio <= wanted else 'NO'}", flush=True)
+            print(
+                f"{name}: {ratio:.2f} of `import torch`   wanted <= {wanted}: "
+                f"{'yes' if ratio <= wanted else 'NO'}",
+                flush=True,
+            )
         os.chdir(Path(__file__).parent)
 
 

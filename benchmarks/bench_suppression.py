@@ -1,4 +1,5 @@
-"""Suppression of 1,000 boxes against the usual NumPy loop; and of a hundred pictures in one call against a call a picture."""
+"""Suppression of 1,000 boxes against the usual NumPy loop; and of a hundred pictures in one call
+against a call a picture."""
 
 from __future__ import annotations
 
@@ -35,8 +36,13 @@ def uniform(rng: np.random.Generator, count: int) -> Case:
 
 
 def clustered(rng: np.random.Generator, count: int, objects: int, spread: float) -> Case:
-    """Candidates around objects, as a detector gives them: `spread` sizes from the middle, and as much besides it in size."""
-    which, sizes, middles = rng.integers(0, objects, count), rng.uniform(20, 200, (objects, 2)), rng.uniform(50, SIZE - 50, (objects, 2))
+    """Candidates around objects, as a detector gives them: `spread` sizes from the middle, and as
+    much besides it in size."""
+    which, sizes, middles = (
+        rng.integers(0, objects, count),
+        rng.uniform(20, 200, (objects, 2)),
+        rng.uniform(50, SIZE - 50, (objects, 2)),
+    )
     half = sizes[which] * np.exp(rng.normal(0, 1.5 * spread, (count, 2))) / 2
     centres = middles[which] + rng.normal(0, spread, (count, 2)) * sizes[which]
     return np.concatenate([centres - half, centres + half], axis=1), rng.random(count)
@@ -53,7 +59,9 @@ def single() -> None:
     for name, (make, wanted) in makers.items():
         cases = [make() for _ in range(20)]
         for boxes, scores in cases:
-            assert np.array_equal(suppress(boxes, scores, THRESHOLD), numpy_loop(boxes, scores, THRESHOLD))
+            assert np.array_equal(
+                suppress(boxes, scores, THRESHOLD), numpy_loop(boxes, scores, THRESHOLD)
+            )
         stay = np.mean([len(suppress(boxes, scores, THRESHOLD)) for boxes, scores in cases])
         compare(
             f"1,000 boxes {name}, {stay:.0f} stay",
@@ -65,14 +73,17 @@ def single() -> None:
 
 
 def pictures(rng: np.random.Generator, by_object: bool) -> np.ndarray:
-    """B×K×6: in each picture 300 candidates above the floor, with classes at random or one an object."""
+    """B×K×6: in each picture 300 candidates above the floor,
+    with classes at random or one an object."""
     table = np.zeros((PICTURES, CANDIDATES, 6), np.float32)
     table[..., 4] = rng.random((PICTURES, CANDIDATES)) * FLOOR
     for picture in table:
         where = rng.permutation(CANDIDATES)[:FOUND]
         boxes, scores = clustered(rng, FOUND, 20, 0.12) if by_object else uniform(rng, FOUND)
         nearest = np.linalg.norm(boxes[:, None, :2] - boxes[None, :20, :2], axis=-1).argmin(axis=1)
-        labels = rng.integers(0, CLASSES, 20)[nearest] if by_object else rng.integers(0, CLASSES, FOUND)
+        labels = (
+            rng.integers(0, CLASSES, 20)[nearest] if by_object else rng.integers(0, CLASSES, FOUND)
+        )
         picture[where] = np.column_stack([boxes, FLOOR + (1 - FLOOR) * scores, labels])
     return table
 
@@ -89,10 +100,13 @@ def one_by_one(table: np.ndarray) -> list[np.ndarray]:
 def many() -> None:
     for name, by_object in (("classes at random", False), ("a class an object", True)):
         table = pictures(np.random.default_rng(1), by_object)
-        for together, alone in zip(suppress_batch(table, THRESHOLD, FLOOR), one_by_one(table), strict=True):
+        for together, alone in zip(
+            suppress_batch(table, THRESHOLD, FLOOR), one_by_one(table), strict=True
+        ):
             assert np.array_equal(together, alone)
         compare(
-            f"{PICTURES} pictures, {CANDIDATES} candidates, {CLASSES} classes, {FOUND} above the floor, {name}",
+            f"{PICTURES} pictures, {CANDIDATES} candidates, {CLASSES} classes, "
+            f"{FOUND} above the floor, {name}",
             lambda table=table: suppress_batch(table, THRESHOLD, FLOOR),
             lambda table=table: one_by_one(table),
             rounds=15,

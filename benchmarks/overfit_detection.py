@@ -1,6 +1,9 @@
-"""Does the detector learn at all? 32 pictures are learnt by heart, from nothing: a proof that losses, assignment and decoding agree.
+"""Does the detector learn at all? 32 pictures are learnt by heart, from nothing: a proof that
+losses, assignment and decoding agree.
 
-    python benchmarks/overfit_detection.py DATA [--pictures 32] [--epochs 100] [any setting of `pellucid train` as name=value]
+    python benchmarks/overfit_detection.py DATA [--pictures 32] [--epochs 100] [NAME=VALUE ...]
+
+NAME: any setting of `pellucid train`.
 
 The score is that of the very pictures that were learnt, and says nothing about others.
 """
@@ -16,9 +19,9 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from pellucid.engine import machine, prepare, trial
-from pellucid.engine import recipe as recipes
-from pellucid.engine.say import Say
+from pellucid.engine.run import machine, prepare, trial
+from pellucid.engine.run import settings as recipes
+from pellucid.engine.run.progress import Say
 
 USUAL = {
     "augment": "none",
@@ -34,7 +37,9 @@ USUAL = {
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     asked.add_argument("data", type=Path)
     asked.add_argument("settings", nargs="*")
     asked.add_argument("--pictures", type=int, default=32)
@@ -44,20 +49,35 @@ def main() -> None:
     data, began = given.data.resolve(), time.perf_counter()
     with TemporaryDirectory() as folder:
         os.chdir(folder)
-        prepared = by_heart(prepare.prepare(data, recipes.make(task="detection", **settings), Say(quiet=True)), given.pictures)
+        prepared = by_heart(
+            prepare.prepare(data, recipes.make(task="detection", **settings), Say(quiet=True)),
+            given.pictures,
+        )
         best = 0.0
         for row in trial.epochs(prepared, machine.device(None)):
             best = row["validation_map50"]
             if row["epoch"] % 10 == 0 or row["epoch"] == given.epochs:
                 scores = f"mAP@.5 {best:.3f}  mAP@.5:.95 {row['validation_map']:.3f}"
-                print(f"epoch {row['epoch']:>3}  loss {row['train_total']:.3f}  {scores}  {time.perf_counter() - began:.0f} s", flush=True)
-    print(f"{given.pictures} pictures learnt by heart in {(time.perf_counter() - began) / 60:.1f} minutes: mAP@.5 {best:.3f}")
+                print(
+                    f"epoch {row['epoch']:>3}  loss {row['train_total']:.3f}  {scores}  "
+                    f"{time.perf_counter() - began:.0f} s",
+                    flush=True,
+                )
+    print(
+        f"{given.pictures} pictures learnt by heart in {(time.perf_counter() - began) / 60:.1f} "
+        f"minutes: mAP@.5 {best:.3f}"
+    )
 
 
 def by_heart(prepared: prepare.Prepared, count: int) -> prepare.Prepared:
     """The first pictures with objects, as training and validation in one."""
-    chosen = np.array([i for i, sample in enumerate(prepared.reading.samples) if len(sample.truth)][:count], np.int64)
-    return replace(prepared, splits=replace(prepared.splits, train=chosen, validation=chosen, test=chosen))
+    chosen = np.array(
+        [i for i, sample in enumerate(prepared.reading.samples) if len(sample.target)][:count],
+        np.int64,
+    )
+    return replace(
+        prepared, splits=replace(prepared.splits, train=chosen, validation=chosen, test=chosen)
+    )
 
 
 def read(text: str) -> tuple[str, object]:

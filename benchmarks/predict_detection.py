@@ -1,8 +1,10 @@
-"""Where the time of one picture goes in `pellucid predict`, and what all but the network costs against a bare cv2.imread and cv2.resize.
+"""Where the time of one picture goes in `pellucid predict`, and what all but the network costs
+against a bare cv2.imread and cv2.resize.
 
     python benchmarks/predict_detection.py runs/detection/cells blood.jpg
 
-Each step is the one that `predict` takes; drawing is what `--out` asks for besides, without writing the file.
+Each step is the one that `predict` takes; drawing is what `--out` asks for besides, without writing
+the file.
 """
 
 from __future__ import annotations
@@ -18,9 +20,10 @@ import cv2
 import numpy as np
 import torch
 
-from pellucid.core.images import header
-from pellucid.core.types import Batch, Sample
-from pellucid.engine import checkpoint
+from pellucid.core.types import Batch
+from pellucid.data.images import header
+from pellucid.data.sample import Sample
+from pellucid.engine.run import checkpoint
 
 ROUNDS = 30
 WANTED = 3.0
@@ -35,7 +38,9 @@ def steps(room: Any, network: torch.nn.Module, file: Path) -> Iterator[str]:
     yield "decode"
     views = room.views(sample)
     images = torch.from_numpy(np.stack([view for view, _ in views])).permute(0, 3, 1, 2)
-    batch = Batch(images, None, tuple(placement for _, placement in views), (str(file),) * len(views))
+    batch = Batch(
+        images, None, tuple(transform for _, transform in views), (str(file),) * len(views)
+    )
     yield "fit"
     outputs = room.outputs(network, batch)
     yield "network"
@@ -72,12 +77,23 @@ def main() -> None:
         for _ in range(3):
             timed(room, network, chosen.picture), bare(chosen.picture, room.input[1:])
         # In turns, so that both meet the same machine.
-        rounds = [(timed(room, network, chosen.picture), bare(chosen.picture, room.input[1:])) for _ in range(ROUNDS)]
+        rounds = [
+            (timed(room, network, chosen.picture), bare(chosen.picture, room.input[1:]))
+            for _ in range(ROUNDS)
+        ]
     for name in rounds[0][0]:
         print(f"{name:<12} {statistics.median(took[name] for took, _ in rounds):8.2f} ms")
-    print(f"{'bare':<12} {statistics.median(peer for _, peer in rounds):8.2f} ms  (cv2.imread and cv2.resize)")
-    ratio = statistics.median((sum(took.values()) - took["network"]) / peer for took, peer in rounds)
-    print(f"all but the network: {ratio:.2f} of bare   wanted <= {WANTED}: {'yes' if ratio <= WANTED else 'NO'}")
+    print(
+        f"{'bare':<12} {statistics.median(peer for _, peer in rounds):8.2f} ms  (cv2.imread and "
+        "cv2.resize)"
+    )
+    ratio = statistics.median(
+        (sum(took.values()) - took["network"]) / peer for took, peer in rounds
+    )
+    print(
+        f"all but the network: {ratio:.2f} of bare   wanted <= {WANTED}: "
+        f"{'yes' if ratio <= WANTED else 'NO'}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Two ways of doing the same, in turns in one process, so that both meet the same machine; medians of several rounds."""
+"""Two ways of doing the same, in turns in one process, so that both meet the same machine;
+medians of several rounds."""
 
 from __future__ import annotations
 
@@ -11,10 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pellucid.core.types import Placement, Sample
-from pellucid.engine.batches import Views
+from pellucid.core.types import ViewTransform
+from pellucid.data.sample import Sample
+from pellucid.engine.run.batches import Views
 
-DATA = Path(os.environ.get("PELLUCID_TEST_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"))
+DATA = Path(
+    os.environ.get(
+        "PELLUCID_TEST_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+    )
+)
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -23,8 +29,15 @@ def seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def compare(name: str, ours: Callable[[], object], peer: Callable[[], object], rounds: int = 7, wanted: float | None = None) -> float:
-    """Prints and returns how many times faster ours is: the median over rounds of peer's time / our time. One round first warms up."""
+def compare(
+    name: str,
+    ours: Callable[[], object],
+    peer: Callable[[], object],
+    rounds: int = 7,
+    wanted: float | None = None,
+) -> float:
+    """Prints and returns how many times faster ours is: the median over rounds of peer's time / our
+    time. One round first warms up."""
     ours(), peer()
     ratios, times = [], []
     for number in range(rounds):
@@ -36,7 +49,9 @@ def compare(name: str, ours: Callable[[], object], peer: Callable[[], object], r
     mine, theirs = (statistics.median(column) for column in zip(*times, strict=True))
     goal = "" if wanted is None else f"   wanted >= {wanted}: {'yes' if ratio >= wanted else 'NO'}"
     print(
-        f"{name}: ours {mine:.3f} s, peer {theirs:.3f} s, ratio {ratio:.2f} (from {min(ratios):.2f} to {max(ratios):.2f}){goal}", flush=True
+        f"{name}: ours {mine:.3f} s, peer {theirs:.3f} s, ratio {ratio:.2f} (from "
+        f"{min(ratios):.2f} to {max(ratios):.2f}){goal}",
+        flush=True,
     )
     return ratio
 
@@ -44,9 +59,17 @@ def compare(name: str, ours: Callable[[], object], peer: Callable[[], object], r
 def views_of(images: np.ndarray, labels: np.ndarray) -> Views:
     """N×H×W×C pictures in memory as the engine holds them."""
     size = images.shape[1:3]
-    placement = Placement(np.eye(2, 3), size, size)
-    samples = tuple(Sample(image, int(label), str(i)) for i, (image, label) in enumerate(zip(images, labels, strict=True)))
+    transform = ViewTransform(np.eye(2, 3), size, size)
+    samples = tuple(
+        Sample(image, int(label), str(i))
+        for i, (image, label) in enumerate(zip(images, labels, strict=True))
+    )
     count = len(images)
     return Views(
-        samples, images, [placement] * count, np.arange(count), np.ones(count, np.int64), torch.from_numpy(labels.astype(np.int64))
+        samples,
+        images,
+        [transform] * count,
+        np.arange(count),
+        np.ones(count, np.int64),
+        torch.from_numpy(labels.astype(np.int64)),
     )

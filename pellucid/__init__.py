@@ -4,7 +4,8 @@
     run = pellucid.train("my_photos/")
     pellucid.predict(run.path, "new.jpg").answers[0].label
 
-Each verb of the command line is a function here, loaded when it is first used: importing this package does not import torch.
+Each verb of the command line is a function here, loaded when it is first used: importing this
+package does not import torch.
 """
 
 from __future__ import annotations
@@ -13,27 +14,56 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .core.errors import DataError, MachineError, ModelError, NonFiniteLoss, PellucidError, UsageError
+    from .core.errors import (
+        DataError,
+        MachineError,
+        ModelError,
+        NonFiniteLoss,
+        PellucidError,
+        UsageError,
+    )
     from .engine.check import check
-    from .engine.evaluate import evaluate
-    from .engine.inspect import inspect
-    from .engine.predict import predict
-    from .engine.slide import slide
-    from .engine.train import train
+    from .engine.inference.evaluate import evaluate
+    from .engine.inference.predict import predict
+    from .engine.inference.slide import slide
+    from .engine.run.train import train
     from .engine.weights import weights
-    from .lab.compare import compare
-    from .lab.study import study
-    from .lab.tune import tune
+    from .experiments.compare import compare
+    from .experiments.study import study
+    from .experiments.tune import tune
+    from .inspection.network import inspect
 
 __version__ = "0.1.0"
 
-_ERRORS = ("DataError", "MachineError", "ModelError", "NonFiniteLoss", "PellucidError", "UsageError")
-_PLACES = {verb: f".engine.{verb}" for verb in ("check", "evaluate", "inspect", "predict", "slide", "train", "weights")} | dict.fromkeys(
-    _ERRORS, ".core.errors"
+_ERRORS = (
+    "DataError",
+    "MachineError",
+    "ModelError",
+    "NonFiniteLoss",
+    "PellucidError",
+    "UsageError",
 )
-_PLACES |= {"compare": ".lab.compare", "study": ".lab.study", "tune": ".lab.tune"}
+_PLACES = dict.fromkeys(_ERRORS, ".core.errors") | {
+    "check": ".engine.check",
+    "compare": ".experiments.compare",
+    "evaluate": ".engine.inference.evaluate",
+    "inspect": ".inspection.network",
+    "predict": ".engine.inference.predict",
+    "slide": ".engine.inference.slide",
+    "study": ".experiments.study",
+    "train": ".engine.run.train",
+    "tune": ".experiments.tune",
+    "weights": ".engine.weights",
+}
 
-__all__ = ["DataError", "MachineError", "ModelError", "NonFiniteLoss", "PellucidError", "UsageError"]
+__all__ = [
+    "DataError",
+    "MachineError",
+    "ModelError",
+    "NonFiniteLoss",
+    "PellucidError",
+    "UsageError",
+]
 __all__ += ["check", "evaluate", "inspect", "predict", "slide", "train", "weights"]
 __all__ += ["compare", "study", "tune"]
 

@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# Property tests try the same examples each time, so that a change is judged by itself; HYPOTHESIS_PROFILE=explore looks for new ones.
+# Property tests try the same examples each time, so that a change is judged by itself;
+# HYPOTHESIS_PROFILE=explore looks for new ones.
 settings.register_profile("same", derandomize=True)
 settings.register_profile("explore", derandomize=False)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
-# Tests run side by side, each on one thread; set before torch is imported, and inherited by the processes that tests start.
+# Tests run side by side, each on one thread; set before torch is imported, and inherited by the
+# processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,11 +15,18 @@ from pellucid.cli import app
 from pellucid.models import MODELS
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "benchmarks" / "README.md"]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "benchmarks" / "README.md",
+]
 
 
 def blocks(page: Path, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+    )
 
 
 COMMANDS = [
@@ -45,8 +52,12 @@ def test_commands_are_understood(page: str, line: str) -> None:
     verb.make_context(words[0], words[1:])
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
-def test_python_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name
+)
+def test_python_runs(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.chdir(tmp_path)
     quick = functools.partial(pellucid.train, epochs=1, baselines=False, quiet=True, threads=1)
     monkeypatch.setattr(pellucid, "train", quick, raising=False)
@@ -70,7 +81,11 @@ def test_the_table_names_every_network() -> None:
 def test_the_table_of_networks_is_true(row: tuple[str, ...]) -> None:
     name, shape, classes, parameters, macs, depth = row
     account = pellucid.inspect(name, input=shape, classes=int(classes))
-    assert (f"{account.parameters:,}", f"{account.macs:,}", str(account.depth)) == (parameters, macs, depth)
+    assert (f"{account.parameters:,}", f"{account.macs:,}", str(account.depth)) == (
+        parameters,
+        macs,
+        depth,
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,5 @@
-"""The errata page shows what it says: each command is run, and the figure in bold is in what it prints."""
+"""The errata page shows what it says: each command is run,
+and the figure in bold is in what it prints."""
 
 from __future__ import annotations
 
@@ -15,7 +16,9 @@ from pellucid.core.errors import PellucidError
 
 PAGE = (Path(__file__).resolve().parent.parent / "docs" / "errata.md").read_text(encoding="utf-8")
 ROWS = [re.split(r"(?<!\\)\|", line)[1:-1] for line in PAGE.splitlines() if line.startswith("|")]
-ANSWERS = [[cell.strip() for cell in row] for row in ROWS if row[0].strip() not in ("question", "---")]
+ANSWERS = [
+    [cell.strip() for cell in row] for row in ROWS if row[0].strip() not in ("question", "---")
+]
 
 
 @functools.cache
@@ -23,7 +26,9 @@ def printed(command: str) -> str:
     verb, *words = shlex.split(command)
     assert verb == "pellucid"
     result = CliRunner().invoke(app, words)
-    assert result.exception is None or isinstance(result.exception, PellucidError | SystemExit), result.exception
+    assert result.exception is None or isinstance(result.exception, PellucidError | SystemExit), (
+        result.exception
+    )
     return f"{result.output}\n{result.exception or ''}"
 
 
@@ -44,4 +49,7 @@ def test_the_right_figure_is_shown(place: int) -> None:
     assert bool(figures) == bool(commands)
     output = "\n".join(map(printed, commands))
     for figure in figures:
-        assert re.search(rf"(?<![\w.,×]){re.escape(figure)}(?![\w×]|[.,]\d)", output), (figure, output)
+        assert re.search(rf"(?<![\w.,×]){re.escape(figure)}(?![\w×]|[.,]\d)", output), (
+            figure,
+            output,
+        )

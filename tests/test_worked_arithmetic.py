@@ -1,4 +1,5 @@
-"""Worked examples, convolution and pooling arithmetic: each figure through the notation and the layer table."""
+"""Worked examples, convolution and pooling arithmetic: each figure through the notation and the
+layer table."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 
 import pellucid
 from pellucid.anatomy import Anatomy, Row, describe
-from pellucid.core import filters
 from pellucid.models.notation import build
+from pellucid.transforms import filters
 
 
 def anatomy(text: str, *shape: int) -> Anatomy:
@@ -22,10 +23,16 @@ def anatomy(text: str, *shape: int) -> Anatomy:
 
 def layers(text: str, *shape: int) -> list[Row]:
     """The rows of convolutions, transposed convolutions, dense layers and poolings."""
-    return [row for row in anatomy(text, *shape).rows if row.macs or ("Pool2d" in row.kind and "Adaptive" not in row.kind)]
+    return [
+        row
+        for row in anatomy(text, *shape).rows
+        if row.macs or ("Pool2d" in row.kind and "Adaptive" not in row.kind)
+    ]
 
 
-def maps(text: str, picture: list[list[float]], kernel: list[list[float]] | None = None) -> list[list[float]]:
+def maps(
+    text: str, picture: list[list[float]], kernel: list[list[float]] | None = None
+) -> list[list[float]]:
     """One map of a network on one grey picture, with the kernel set by hand where there is one."""
     network = build(text, 1, (len(picture), len(picture[0]))).double()
     with torch.no_grad():
@@ -33,7 +40,9 @@ def maps(text: str, picture: list[list[float]], kernel: list[list[float]] | None
             parameter.zero_()
             if parameter.ndim == 4 and kernel is not None:
                 parameter.copy_(torch.tensor(kernel))
-        return network.features(torch.tensor(picture, dtype=torch.float64)[None, None])[-1][0, 0].tolist()
+        return network.features(torch.tensor(picture, dtype=torch.float64)[None, None])[-1][
+            0, 0
+        ].tolist()
 
 
 @pytest.mark.parametrize(
@@ -91,9 +100,20 @@ side, small = st.integers(5, 40), st.integers(1, 4)
 
 
 @settings(max_examples=60, deadline=None)
-@given(depth=st.integers(1, 9), filters=st.integers(1, 9), f=small, s=small, p=st.integers(0, 3), height=side, width=side)
-def test_the_three_formulas(depth: int, filters: int, f: int, s: int, p: int, height: int, width: int) -> None:
-    """Side ⌊(n + 2p − f)/s⌋ + 1, parameters (f·f·C_in + 1)·C_out, multiplications H_out·W_out·C_out·f·f·C_in."""
+@given(
+    depth=st.integers(1, 9),
+    filters=st.integers(1, 9),
+    f=small,
+    s=small,
+    p=st.integers(0, 3),
+    height=side,
+    width=side,
+)
+def test_the_three_formulas(
+    depth: int, filters: int, f: int, s: int, p: int, height: int, width: int
+) -> None:
+    """Side ⌊(n + 2p − f)/s⌋ + 1, parameters (f·f·C_in + 1)·C_out, multiplications
+    H_out·W_out·C_out·f·f·C_in."""
     row = layers(f"C{filters}k{f}s{s}p{p} G", depth, height, width)[0]
     out = tuple((n + 2 * p - f) // s + 1 for n in (height, width))
     assert row.output == (filters, *out)
@@ -103,7 +123,9 @@ def test_the_three_formulas(depth: int, filters: int, f: int, s: int, p: int, he
 
 @settings(max_examples=30, deadline=None)
 @given(depth=st.integers(1, 40), filters=st.integers(1, 40))
-def test_a_3x3_layer_has_nine_weights_for_each_pair_of_maps_and_a_bias_a_map(depth: int, filters: int) -> None:
+def test_a_3x3_layer_has_nine_weights_for_each_pair_of_maps_and_a_bias_a_map(
+    depth: int, filters: int
+) -> None:
     row = layers(f"C{filters} G", depth, 8, 8)[0]
     assert (row.weights, row.biases) == (9 * depth * filters, filters)
 
@@ -122,7 +144,7 @@ def test_three_small_layers_for_one_large(channels: int) -> None:
     assert anatomy(f"C{channels}k7p3 G", *shape).parameters == 49 * channels**2 + channels
 
 
-# --------------------------------------------------------------------------------------------------------------- numbers
+# ------------------------------------------------------------------------------------------ numbers
 
 
 def test_max_pooling() -> None:
@@ -165,7 +187,9 @@ BLUR = [[0.1, 0.2, 0.05], [0.05, 0.2, 0.1], [0.15, 0.1, 0.05]]
 
 def test_a_5x5_by_3x3_with_stride_2() -> None:
     found = maps("C1s2p1 G", GREY, BLUR)
-    np.testing.assert_allclose(found, [[1.3, 2.7, 1.9], [1.9, 5.25, 3.1], [0.5, 3.5, 1.7]], rtol=1e-6)
+    np.testing.assert_allclose(
+        found, [[1.3, 2.7, 1.9], [1.9, 5.25, 3.1], [0.5, 3.5, 1.7]], rtol=1e-6
+    )
 
 
 def test_a_5x5_by_3x3_with_padding_2() -> None:
@@ -182,4 +206,7 @@ def test_prewitt_with_rows_of_one_sign_responds_to_horizontal_edges() -> None:
     assert not filters.apply(horizontal.T, "prewitt_y").any()
     # As a layer it does the same: neither turns the kernel by 180°.
     kernel = filters.FILTERS["prewitt_y"].tolist()
-    assert maps("C1p0 G", horizontal.astype(float).tolist(), kernel) == filters.apply(horizontal, "prewitt_y")[1:-1, 1:-1].tolist()
+    assert (
+        maps("C1p0 G", horizontal.astype(float).tolist(), kernel)
+        == filters.apply(horizontal, "prewitt_y")[1:-1, 1:-1].tolist()
+    )

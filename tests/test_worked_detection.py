@@ -1,4 +1,5 @@
-"""Worked examples, detection: overlap, what a grid says, who is responsible for a box, suppression, and what counts as correct."""
+"""Worked examples, detection: overlap, what a grid says, who is responsible for a box, suppression,
+and what counts as correct."""
 
 from __future__ import annotations
 
@@ -7,14 +8,14 @@ import pytest
 import torch
 
 from pellucid.core.boxes import iou, paired, suppress, suppress_batch, suppress_by_class
-from pellucid.core.coders import grid_shape, responsible
+from pellucid.core.boxes.coding import grid_shape, responsible
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
     return np.array(rows, np.float64)
 
 
-# --------------------------------------------------------------------------------------------------------------------- overlap
+# ------------------------------------------------------------------------------------------ overlap
 
 
 def test_two_boxes_that_share_one_pixel() -> None:
@@ -24,23 +25,38 @@ def test_two_boxes_that_share_one_pixel() -> None:
     assert paired(torch.from_numpy(two), torch.from_numpy(three)).tolist() == [pytest.approx(1 / 9)]
 
 
-# ---------------------------------------------------------------------------------------------------------- the output of a grid
+# ----------------------------------------------------------------------------- the output of a grid
 
 
 @pytest.mark.parametrize(
     ("grid", "anchors", "classes", "shared", "expected"),
-    [(19, 5, 20, False, 125), (19, 2, 5, False, 20), (7, 2, 5, True, 15), (7, 2, 20, True, 30), (19, 1, 3, False, 8)],
-    ids=["five anchors", "two anchors", "one set of classes a cell", "the first YOLO", "no anchors"],
+    [
+        (19, 5, 20, False, 125),
+        (19, 2, 5, False, 20),
+        (7, 2, 5, True, 15),
+        (7, 2, 20, True, 30),
+        (19, 1, 3, False, 8),
+    ],
+    ids=[
+        "five anchors",
+        "two anchors",
+        "one set of classes a cell",
+        "the first YOLO",
+        "no anchors",
+    ],
 )
-def test_the_shape_of_what_a_grid_says(grid: int, anchors: int, classes: int, shared: bool, expected: int) -> None:
+def test_the_shape_of_what_a_grid_says(
+    grid: int, anchors: int, classes: int, shared: bool, expected: int
+) -> None:
     assert grid_shape((grid, grid), anchors, classes, shared) == (grid, grid, expected)
 
 
-# ------------------------------------------------------------------------------------------------------------ who is responsible
+# ------------------------------------------------------------------------------- who is responsible
 
 
 def test_the_cell_of_the_centre_and_the_anchor_of_the_best_shape() -> None:
-    """On 3×3 cells a standing person and a lying car may share a centre: the tall and the wide anchor tell them apart."""
+    """On 3×3 cells a standing person and a lying car may share a centre: the tall and the wide
+    anchor tell them apart."""
     anchors = torch.tensor([[0.1, 0.4], [0.4, 0.1]])
     person, car, corner = [0.5, 0.6, 0.15, 0.5], [0.5, 0.6, 0.5, 0.2], [0.9, 0.1, 0.1, 0.1]
     rows, columns, chosen = responsible(torch.tensor([person, car, corner]), anchors, (3, 3))
@@ -49,13 +65,21 @@ def test_the_cell_of_the_centre_and_the_anchor_of_the_best_shape() -> None:
     assert chosen.tolist() == [0, 1, 0]
 
 
-# ------------------------------------------------------------------------------------------------------------------- suppression
+# -------------------------------------------------------------------------------------- suppression
 
 
 def test_low_scores_go_first_then_overlaps_then_again() -> None:
-    """p > 0.6 stays in question; the highest is taken; those with an IoU above 0.5 to it go; again, class by class."""
+    """p > 0.6 stays in question; the highest is taken; those with an IoU above 0.5 to it go; again,
+    class by class."""
     car, car_again, second, third = (0, 0, 10, 10), (1, 0, 11, 10), (6, 0, 16, 10), (7, 0, 17, 10)
-    rows = [(*car, 0.9, 0), (*car_again, 0.8, 0), (*second, 0.7, 0), (*third, 0.65, 0), (*car, 0.75, 1), (30, 30, 40, 40, 0.6, 0)]
+    rows = [
+        (*car, 0.9, 0),
+        (*car_again, 0.8, 0),
+        (*second, 0.7, 0),
+        (*third, 0.65, 0),
+        (*car, 0.75, 1),
+        (30, 30, 40, 40, 0.6, 0),
+    ]
     (kept,) = suppress_batch(np.array([rows]), threshold=0.5, floor=0.6)
     assert kept.tolist() == [0, 4, 2]
     table = np.array(rows[:5])
@@ -83,9 +107,9 @@ def test_equal_scores_keep_their_input_order() -> None:
     assert suppress(same, [0.7, 0.7], 0.5).tolist() == [0]
 
 
-# ------------------------------------------------------------------------------------------------------------------ what is right
+# ------------------------------------------------------------------------------------ what is right
 
 
 def test_a_detection_is_correct_from_an_overlap_of_one_half() -> None:
-    truth, said = boxes((0, 0, 2, 1)), boxes((0, 0, 1, 1), (0, 0, 0.99, 1), (0, 0, 2, 1))
-    assert (iou(said, truth)[:, 0] >= 0.5).tolist() == [True, False, True]
+    target, said = boxes((0, 0, 2, 1)), boxes((0, 0, 1, 1), (0, 0, 0.99, 1), (0, 0, 2, 1))
+    assert (iou(said, target)[:, 0] >= 0.5).tolist() == [True, False, True]

@@ -1,4 +1,5 @@
-"""Worked examples, layer tables: shapes, activations, parameters and multiplications of whole networks."""
+"""Worked examples, layer tables: shapes, activations,
+parameters and multiplications of whole networks."""
 
 from __future__ import annotations
 
@@ -30,7 +31,9 @@ def anatomy(name: str, classes: int, *shape: int) -> Anatomy:
 
 def layers(table: Anatomy) -> list[Row]:
     """The rows that a layer table of a course shows: what multiplies and what pools."""
-    return [row for row in table.rows if row.macs or ("Pool" in row.kind and "Adaptive" not in row.kind)]
+    return [
+        row for row in table.rows if row.macs or ("Pool" in row.kind and "Adaptive" not in row.kind)
+    ]
 
 
 def outputs(table: Anatomy) -> list[tuple[int, ...]]:
@@ -65,13 +68,22 @@ def test_depth_counts_layers_with_weights() -> None:
 
 def test_lenet5() -> None:
     table = anatomy("lenet5", 10, 1, 32, 32)
-    assert outputs(table) == [(6, 28, 28), (6, 14, 14), (16, 10, 10), (16, 5, 5), (120,), (84,), (10,)]
+    assert outputs(table) == [
+        (6, 28, 28),
+        (6, 14, 14),
+        (16, 10, 10),
+        (16, 5, 5),
+        (120,),
+        (84,),
+        (10,),
+    ]
     assert layers(table)[3].activations == 400
     assert table.parameters == 61_706
 
 
 def test_lenet5_historic_and_modern() -> None:
-    """Then: subsampling, squashed after it. Now: ReLU, the maximum, and a softmax outside the network, for it returns logits."""
+    """Then: subsampling, squashed after it. Now: ReLU, the maximum, and a softmax outside the
+    network, for it returns logits."""
     historic = [row.kind.split()[0] for row in anatomy("lenet5_1998", 10, 1, 32, 32).rows]
     places = [place for place, kind in enumerate(historic) if kind == "Subsampling"]
     assert [historic[place + 1] for place in places] == ["ScaledTanh", "ScaledTanh"]
@@ -108,12 +120,19 @@ def test_alexnet_of_224_is_a_slip() -> None:
 def test_vgg16() -> None:
     table = anatomy("vgg16", 1000, 3, 224, 224)
     blocks = [(64, 224, 2), (128, 112, 2), (256, 56, 3), (512, 28, 3), (512, 14, 3)]
-    shapes = [[(maps, side, side)] * times + [(maps, side // 2, side // 2)] for maps, side, times in blocks]
+    shapes = [
+        [(maps, side, side)] * times + [(maps, side // 2, side // 2)]
+        for maps, side, times in blocks
+    ]
     assert outputs(table) == [*itertools.chain(*shapes), (4096,), (4096,), (1000,)]
     convolutions = [row for row in table.rows if row.kind.startswith("Conv2d")]
     assert {row.kind for row in convolutions} == {"Conv2d 3×3 p1"}
     assert sum(row.parameters for row in convolutions) == 14_714_688
-    assert [row.weights for row in table.rows if row.kind == "Linear"] == [25_088 * 4096, 4096 * 4096, 4096 * 1000]
+    assert [row.weights for row in table.rows if row.kind == "Linear"] == [
+        25_088 * 4096,
+        4096 * 4096,
+        4096 * 1000,
+    ]
     assert table.parameters == 138_357_544
 
 
@@ -121,7 +140,7 @@ def test_a_padding_of_2_would_grow_the_28_block() -> None:
     assert pellucid.inspect("C512p2 G", input="512x28x28").rows[0].output == (512, 30, 30)
 
 
-# --------------------------------------------------------------------------------------------------------------- inception
+# ---------------------------------------------------------------------------------------- inception
 
 
 def test_a_bottleneck_saves_nine_tenths_of_the_multiplications() -> None:
@@ -151,12 +170,17 @@ def test_googlenet(name: str) -> None:
     assert [tuple(each.shape) for each in (logits, *auxiliary)] == [(2, 1000)] * 3
 
 
-# ------------------------------------------------------------------------------------------------- models of one size
+# ------------------------------------------------------------------------------- models of one size
 
 
 def test_two_models_said_to_be_of_similar_size() -> None:
     large = layers(pellucid.inspect("C32k5p0 G", input="1x28x28"))[0]
-    assert (large.parameters, large.output, large.activations, large.macs) == (832, (32, 24, 24), 18_432, 460_800)
+    assert (large.parameters, large.output, large.activations, large.macs) == (
+        832,
+        (32, 24, 24),
+        18_432,
+        460_800,
+    )
     first, second = layers(pellucid.inspect("C32p0 C32p0 G", input="1x28x28"))
     assert (first.parameters, second.parameters) == (320, 9_248)
     assert (first.macs, second.macs) == (194_688, 5_308_416)
@@ -164,7 +188,9 @@ def test_two_models_said_to_be_of_similar_size() -> None:
 
 
 def test_a_fair_pair_differs_in_its_stride_alone() -> None:
-    dense, strided = (layers(pellucid.inspect(f"C32k5p0s{stride} G", input="1x28x28"))[0] for stride in (1, 2))
+    dense, strided = (
+        layers(pellucid.inspect(f"C32k5p0s{stride} G", input="1x28x28"))[0] for stride in (1, 2)
+    )
     assert dense.parameters == strided.parameters == 832
     assert strided.output == (32, 12, 12)
 
@@ -174,12 +200,15 @@ def test_a_padded_pool_is_one_wider(pool: str, side: int) -> None:
     assert pellucid.inspect(f"C32k5p0 {pool} G", input="1x28x28").rows[1].output == (32, side, side)
 
 
-# --------------------------------------------------------------------------------------------------------------- notation
+# ----------------------------------------------------------------------------------------- notation
 
 
 def test_the_notation_in_two_examples() -> None:
     assert pellucid.inspect("C16 R P L20", input="3x64x64").parameters == 328_148
-    assert pellucid.inspect("C64 B R C64 B R P C128 B R C128 B R G L10", input="3x32x32").parameters == 262_218
+    assert (
+        pellucid.inspect("C64 B R C64 B R P C128 B R C128 B R G L10", input="3x32x32").parameters
+        == 262_218
+    )
 
 
 @pytest.mark.parametrize("last", ["R", "B", "S"])
@@ -188,11 +217,14 @@ def test_nothing_belongs_after_the_last_dense_layer(last: str) -> None:
         pellucid.inspect(f"C16 R P L20 {last}", input="3x64x64")
 
 
-# ------------------------------------------------------------------------------------------------------------ connections
+# -------------------------------------------------------------------------------------- connections
 
 
 def sums(name: str) -> int:
-    return sum(node.op == "add" and len(node.inputs) == 2 for node in trace(made(name, 10, 3, 64, 64), (3, 64, 64)).nodes)
+    return sum(
+        node.op == "add" and len(node.inputs) == 2
+        for node in trace(made(name, 10, 3, 64, 64), (3, 64, 64)).nodes
+    )
 
 
 def test_a_residual_network_has_a_skip_every_two_or_three_layers() -> None:
@@ -205,8 +237,14 @@ def test_a_dense_block_of_l_layers_has_half_of_l_times_l_plus_1_connections() ->
     nodes = trace(made("densenet121", 10, 3, 64, 64), (3, 64, 64)).nodes
     stacked: list[set[int]] = []
     for number, node in enumerate(nodes):
-        stacked.append(set().union(*(stacked[each] for each in node.inputs)) if node.op == "cat" else {number})
+        stacked.append(
+            set().union(*(stacked[each] for each in node.inputs)) if node.op == "cat" else {number}
+        )
     for block, depth in enumerate((6, 12, 24, 16), 1):
-        read = [len(stacked[n.inputs[0]]) for n in nodes if re.search(rf"denseblock{block}\.denselayer\d+\.norm1$", n.module)]
+        read = [
+            len(stacked[n.inputs[0]])
+            for n in nodes
+            if re.search(rf"denseblock{block}\.denselayer\d+\.norm1$", n.module)
+        ]
         assert read == list(range(1, depth + 1))
         assert sum(read) == depth * (depth + 1) // 2

@@ -1,4 +1,5 @@
-"""Worked examples, softmax, losses and momentum: each figure through the room, the baselines or the optimisers."""
+"""Worked examples, softmax, losses and momentum: each figure through the room,
+the baselines or the optimisers."""
 
 from __future__ import annotations
 
@@ -11,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pellucid.core.baselines import baselines
-from pellucid.core.localisation import landmarks, loss, target
+from pellucid.baselines.classical import baselines
 from pellucid.core.rng import Draws
-from pellucid.core.types import Batch, Placement
-from pellucid.engine.optim import optimizer
-from pellucid.engine.recipe import Recipe
+from pellucid.core.types import Batch, ViewTransform
+from pellucid.engine.run.optim import optimizer
+from pellucid.engine.run.settings import Recipe
+from pellucid.losses.localization import landmarks, loss, target
 from pellucid.models.notation import build
 from pellucid.tasks.classification import Classification
 
@@ -24,31 +25,47 @@ ROOM = Classification(classes=("a", "b", "c"), size=(1, 1), channels=1, mean=(0.
 logit = st.floats(-20, 20)
 
 
-def batch(truths: list[int]) -> Batch:
-    count = len(truths)
-    place = Placement(np.eye(2, 3), (1, 1), (1, 1))
-    return Batch(torch.zeros(count, 1, 1, 1), torch.tensor(truths), (place,) * count, tuple(map(str, range(count))))
+def batch(targets: list[int]) -> Batch:
+    count = len(targets)
+    place = ViewTransform(np.eye(2, 3), (1, 1), (1, 1))
+    return Batch(
+        torch.zeros(count, 1, 1, 1),
+        torch.tensor(targets),
+        (place,) * count,
+        tuple(map(str, range(count))),
+    )
 
 
 def softmax(*logits: float) -> np.ndarray:
     """What the room answers for these logits."""
-    probabilities = ROOM.decode(torch.tensor([logits], dtype=torch.float64), batch([0]))[0].probabilities
+    probabilities = ROOM.decode(torch.tensor([logits], dtype=torch.float64), batch([0]))[
+        0
+    ].probabilities
     assert probabilities is not None
     return probabilities
 
 
-def cross_entropy(logits: tuple[float, ...], truths: list[int], smoothing: float = 0.0) -> float:
+def cross_entropy(logits: tuple[float, ...], targets: list[int], smoothing: float = 0.0) -> float:
     """The room's training loss of a network that answers with these logits whatever it sees."""
     network = build("L3", 1, (1, 1))
     weight, bias = network.parameters()
     with torch.no_grad():
         weight.zero_()
         bias.copy_(torch.tensor(logits))
-    room = Classification(classes=ROOM.classes, size=(1, 1), channels=1, mean=(0.0,), std=(1.0,), label_smoothing=smoothing)
-    return room.loss(network, batch(truths), 0, Draws(0, 0, np.arange(len(truths))))["total"].item()
+    room = Classification(
+        classes=ROOM.classes,
+        size=(1, 1),
+        channels=1,
+        mean=(0.0,),
+        std=(1.0,),
+        label_smoothing=smoothing,
+    )
+    return room.loss(network, batch(targets), 0, Draws(0, 0, np.arange(len(targets))))[
+        "total"
+    ].item()
 
 
-# ---------------------------------------------------------------------------------------------------------------- softmax
+# ------------------------------------------------------------------------------------------ softmax
 
 
 def test_softmax_of_1_0_4() -> None:
@@ -58,7 +75,9 @@ def test_softmax_of_1_0_4() -> None:
 @given(a=logit, b=logit, c=logit, shift=logit)
 @settings(max_examples=50, deadline=None)
 def test_softmax_does_not_see_a_shift(a: float, b: float, c: float, shift: float) -> None:
-    np.testing.assert_allclose(softmax(a + shift, b + shift, c + shift), softmax(a, b, c), atol=1e-9)
+    np.testing.assert_allclose(
+        softmax(a + shift, b + shift, c + shift), softmax(a, b, c), atol=1e-9
+    )
 
 
 def test_softmax_sees_a_scale() -> None:
@@ -66,7 +85,8 @@ def test_softmax_sees_a_scale() -> None:
 
 
 def test_scores_of_nearest_neighbours_are_counts_of_labels() -> None:
-    """Six grey pictures; the five nearest to the one of level 113 are one of class a and four of class c."""
+    """Six grey pictures; the five nearest to the one of level 113 are one of class a and
+    four of class c."""
 
     def grey(*levels: int) -> np.ndarray:
         return np.array(levels, np.uint8)[:, None, None, None].repeat(8, 1).repeat(8, 2)
@@ -78,15 +98,20 @@ def test_scores_of_nearest_neighbours_are_counts_of_labels() -> None:
     assert (5 * found["test"]).tolist() == [[1, 0, 4]]
 
 
-# ----------------------------------------------------------------------------------------------------------- cross-entropy
+# ------------------------------------------------------------------------------------ cross-entropy
 
 
-@given(logits=st.tuples(logit, logit, logit), truths=st.lists(st.integers(0, 2), min_size=1, max_size=6))
+@given(
+    logits=st.tuples(logit, logit, logit),
+    targets=st.lists(st.integers(0, 2), min_size=1, max_size=6),
+)
 @settings(max_examples=50, deadline=None)
-def test_classification_loss_is_the_mean_of_minus_ln_v_over_samples(logits: tuple[float, ...], truths: list[int]) -> None:
+def test_classification_loss_is_the_mean_of_minus_ln_v_over_samples(
+    logits: tuple[float, ...], targets: list[int]
+) -> None:
     v = softmax(*logits)
-    expected = -np.log(v[truths]).mean()
-    assert cross_entropy(logits, truths) == pytest.approx(expected, abs=1e-4)
+    expected = -np.log(v[targets]).mean()
+    assert cross_entropy(logits, targets) == pytest.approx(expected, abs=1e-4)
 
 
 def test_cross_entropy_of_1_0_4() -> None:
@@ -105,12 +130,16 @@ def test_cross_entropy_reaches_0_for_a_one_hot_truth_only() -> None:
 
 @given(logits=st.tuples(logit, logit, logit), smoothing=st.floats(0.01, 0.9))
 @settings(max_examples=50, deadline=None)
-def test_cross_entropy_with_a_soft_truth_is_minus_the_sum_of_u_ln_v(logits: tuple[float, ...], smoothing: float) -> None:
+def test_cross_entropy_with_a_soft_truth_is_minus_the_sum_of_u_ln_v(
+    logits: tuple[float, ...], smoothing: float
+) -> None:
     u = np.full(3, smoothing / 3) + (1 - smoothing) * np.eye(3)[1]
-    assert cross_entropy(logits, [1], smoothing) == pytest.approx(-(u * np.log(softmax(*logits))).sum(), abs=1e-4)
+    assert cross_entropy(logits, [1], smoothing) == pytest.approx(
+        -(u * np.log(softmax(*logits))).sum(), abs=1e-4
+    )
 
 
-# ------------------------------------------------------------------------------------------------------------ localisation
+# ------------------------------------------------------------------------------------- localisation
 
 
 def test_localisation_of_a_red_car() -> None:
@@ -136,19 +165,25 @@ def test_landmarks_need_two_outputs_each(count: int) -> None:
     assert landmarks([(0.5, 0.5)] * count).shape == (2 * count,)
 
 
-# ------------------------------------------------------------------------------------------------------------- optimisers
+# --------------------------------------------------------------------------------------- optimisers
 
 
-def stepper(name: str, lr: float, momentum: float, start: list[float]) -> tuple[torch.optim.Optimizer, Tensor]:
+def stepper(
+    name: str, lr: float, momentum: float, start: list[float]
+) -> tuple[torch.optim.Optimizer, Tensor]:
     weight = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
-    return optimizer(Recipe(optimizer=name, lr=lr, momentum=momentum, weight_decay=0.0), [("weight", weight)]), weight
+    return optimizer(
+        Recipe(optimizer=name, lr=lr, momentum=momentum, weight_decay=0.0), [("weight", weight)]
+    ), weight
 
 
 def test_a_step_of_gradient_descent_has_the_length_of_lr_times_gradient() -> None:
     ours, weight = stepper("sgd", 0.1, 0.0, [1.0, 2.0])
     weight.grad = torch.tensor([3.0, 4.0], dtype=torch.float64)
     ours.step()
-    assert torch.dist(weight.detach(), torch.tensor([1.0, 2.0], dtype=torch.float64)).item() == pytest.approx(0.1 * 5)
+    assert torch.dist(
+        weight.detach(), torch.tensor([1.0, 2.0], dtype=torch.float64)
+    ).item() == pytest.approx(0.1 * 5)
 
 
 def test_the_largest_step_with_momentum_is_ten_times_as_long() -> None:
@@ -166,7 +201,8 @@ def test_the_largest_step_with_momentum_is_ten_times_as_long() -> None:
 
 
 def nesterov(look: float, steps: int, lr: float = 0.1, beta: float = 0.9) -> list[float]:
-    """v ← βv − α∇L(θ + look·v), θ ← θ + v on L = θ²/2; returns θ + βv, where the textbook takes its next gradient."""
+    """v ← βv − α∇L(θ + look·v), θ ← θ + v on L = θ²/2; returns θ + βv,
+    where the textbook takes its next gradient."""
     theta, v, places = 1.0, 0.0, []
     for _ in range(steps):
         v = beta * v - lr * (theta + look * v)
@@ -176,7 +212,8 @@ def nesterov(look: float, steps: int, lr: float = 0.1, beta: float = 0.9) -> lis
 
 
 def test_nesterov_is_the_textbook_method_in_shifted_form() -> None:
-    """What a framework stores is θ + βv. The gradient at θ + v is another method, and goes elsewhere."""
+    """What a framework stores is θ + βv. The gradient at θ + v is another method,
+    and goes elsewhere."""
     ours, weight = stepper("nesterov", 0.1, 0.9, [1.0])
     places = []
     for _ in range(30):

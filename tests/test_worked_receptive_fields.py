@@ -15,7 +15,11 @@ from pellucid.models.unet import UNet2015
 def fields(graph: Graph, *ops: str) -> list[Reach]:
     """Of the rows, after each of these operations, in order."""
     reaches = receptive_fields(graph)
-    found = [reach[0] for node, reach in zip(graph.nodes, reaches, strict=True) if node.op in ops and reach is not None]
+    found = [
+        reach[0]
+        for node, reach in zip(graph.nodes, reaches, strict=True)
+        if node.op in ops and reach is not None
+    ]
     assert len(found) == sum(node.op in ops for node in graph.nodes)
     return found
 
@@ -37,7 +41,8 @@ def test_forward_through_two_convolutions_a_pool_and_two_convolutions() -> None:
 
 
 def test_backwards_from_one_unit() -> None:
-    """How many units of a side of each earlier map one unit of the last one sees, down to the picture."""
+    """How many units of a side of each earlier map one unit of the last one sees,
+    down to the picture."""
     graph = graph_of(STACK)
     last = max(place for place, node in enumerate(graph.nodes) if node.op == "conv2d")
     seen = [None if units is None else len(units[0]) for units in backwards(graph, last)[last::-1]]
@@ -75,7 +80,10 @@ def test_unet_output_sees_188_or_204_pixels_depending_on_its_position(unet: Grap
     last = fields(unet, "relu")[-1]
     seen = last.high - last.low + 1
     assert len(seen) == 388
-    assert {int(size): int((seen == size).sum()) for size in np.unique(seen)} == {188: 100, 204: 288}
+    assert {int(size): int((seen == size).sum()) for size in np.unique(seen)} == {
+        188: 100,
+        204: 288,
+    }
     assert last.size == (188, 204)
 
 

@@ -1,4 +1,5 @@
-"""Worked examples, training: decay of the rate and of weights, unequal classes, dropout, batch norm, normalisation, early stopping."""
+"""Worked examples, training: decay of the rate and of weights, unequal classes, dropout, batch
+norm, normalisation, early stopping."""
 
 from __future__ import annotations
 
@@ -10,21 +11,24 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.anatomy import gradcheck
-from pellucid.core.evidence import classification
-from pellucid.core.imbalance import class_weights
 from pellucid.core.rng import Draws, generator
-from pellucid.core.types import Batch, Placement, Sample
-from pellucid.engine import recipe as recipes
-from pellucid.engine.epoch import epochs_without_gain
-from pellucid.engine.optim import learning_rate, optimizer
+from pellucid.core.types import Batch, ViewTransform
+from pellucid.data.sample import Sample
+from pellucid.engine.run import settings as recipes
+from pellucid.engine.run.epoch import epochs_without_gain
+from pellucid.engine.run.optim import learning_rate, optimizer
+from pellucid.losses.class_balance import class_weights
+from pellucid.metrics.evidence import classification
 from pellucid.models import MODELS
 from pellucid.models.notation import build
 from pellucid.tasks.classification import Classification
 
-# ----------------------------------------------------------------------------------------------------------- decay of the rate
+# -------------------------------------------------------------------------------- decay of the rate
 
 
-def rates(schedule: str, epochs: int = 40, losses: tuple[float, ...] = (), **settings: float) -> list[float]:
+def rates(
+    schedule: str, epochs: int = 40, losses: tuple[float, ...] = (), **settings: float
+) -> list[float]:
     """The rate of each epoch's first step, ten steps an epoch, 1 at its peak."""
     recipe = recipes.make(schedule=schedule, epochs=epochs, lr=1.0, **settings)
     rows = [{"validation_loss": loss} for loss in losses]
@@ -44,7 +48,10 @@ def test_exponential_decay_multiplies_by_one_factor_below_1_each_epoch() -> None
 
 
 def test_the_rate_falls_when_validation_stalls() -> None:
-    falling, stalled = tuple(0.9**epoch for epoch in range(40)), tuple(max(0.9**epoch, 0.9**10) for epoch in range(40))
+    falling, stalled = (
+        tuple(0.9**epoch for epoch in range(40)),
+        tuple(max(0.9**epoch, 0.9**10) for epoch in range(40)),
+    )
     assert rates("plateau", losses=falling) == [1.0] * 40
     found = rates("plateau", losses=stalled)
     assert found[:11] == [1.0] * 11
@@ -58,7 +65,7 @@ def test_a_cyclic_rate_comes_back_each_cycle() -> None:
     assert found[8:] == pytest.approx(found[:-8])
 
 
-# --------------------------------------------------------------------------------------------------------- decay of the weights
+# ----------------------------------------------------------------------------- decay of the weights
 
 
 def test_weight_decay_shrinks_weights_and_neither_biases_nor_scales() -> None:
@@ -67,30 +74,47 @@ def test_weight_decay_shrinks_weights_and_neither_biases_nor_scales() -> None:
     for parameter in network.parameters():
         nn.init.constant_(parameter, 2.0)
         parameter.grad = torch.zeros_like(parameter)
-    optimizer(recipes.make(optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=0.01), list(network.named_parameters())).step()
-    weights = [layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    optimizer(
+        recipes.make(optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=0.01),
+        list(network.named_parameters()),
+    ).step()
+    weights = [
+        layer.weight for layer in network.modules() if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
     assert len(weights) == 3
     for parameter in network.parameters():
         expected = 2 * (1 - 0.1 * 0.01) if any(parameter is weight for weight in weights) else 2.0
         torch.testing.assert_close(parameter.detach(), torch.full_like(parameter, expected))
 
 
-# -------------------------------------------------------------------------------------------------------------- unequal classes
+# ---------------------------------------------------------------------------------- unequal classes
 
 
 TRUTHS = np.repeat([0, 1], [90, 10])
-SAMPLES = tuple(Sample(np.zeros((1, 1, 1), np.uint8), int(truth), str(i)) for i, truth in enumerate(TRUTHS))
+SAMPLES = tuple(
+    Sample(np.zeros((1, 1, 1), np.uint8), int(target), str(i)) for i, target in enumerate(TRUTHS)
+)
 
 
 def room(imbalance: str) -> Classification:
     """For ninety pictures of one class and ten of the other, measured."""
-    bare = Classification(classes=("common", "rare"), size=(1, 1), channels=1, batch=20, imbalance=imbalance)
-    return bare.measured(np.arange(100, dtype=np.uint8)[:, None, None, None], torch.from_numpy(TRUTHS))
+    bare = Classification(
+        classes=("common", "rare"), size=(1, 1), channels=1, batch=20, imbalance=imbalance
+    )
+    return bare.measured(
+        np.arange(100, dtype=np.uint8)[:, None, None, None], torch.from_numpy(TRUTHS)
+    )
 
 
 def shown(imbalance: str) -> list[int]:
     """How many pictures of each class an epoch shows."""
-    return np.bincount(TRUTHS[np.concatenate(room(imbalance).order(SAMPLES, np.ones(len(SAMPLES), np.int64), 0, generator(0)))]).tolist()
+    return np.bincount(
+        TRUTHS[
+            np.concatenate(
+                room(imbalance).order(SAMPLES, np.ones(len(SAMPLES), np.int64), 0, generator(0))
+            )
+        ]
+    ).tolist()
 
 
 def test_class_weights_make_up_for_frequencies() -> None:
@@ -98,11 +122,21 @@ def test_class_weights_make_up_for_frequencies() -> None:
     assert weights.tolist() == pytest.approx([100 / 180, 100 / 20])
     network = build("L2", 1, (1, 1))
     with torch.no_grad():
-        for parameter, value in zip(network.parameters(), (torch.zeros(2, 1), torch.tensor([2.0, 0.0])), strict=True):
+        for parameter, value in zip(
+            network.parameters(), (torch.zeros(2, 1), torch.tensor([2.0, 0.0])), strict=True
+        ):
             parameter.copy_(value)
-    place = Placement(np.eye(2, 3), (1, 1), (1, 1))
-    batch = Batch(torch.zeros(100, 1, 1, 1), torch.from_numpy(TRUTHS), (place,) * 100, tuple(map(str, range(100))))
-    losses = {name: room(name).loss(network, batch, 0, Draws(0, 0, np.arange(100)))["total"].item() for name in ("none", "class_weights")}
+    place = ViewTransform(np.eye(2, 3), (1, 1), (1, 1))
+    batch = Batch(
+        torch.zeros(100, 1, 1, 1),
+        torch.from_numpy(TRUTHS),
+        (place,) * 100,
+        tuple(map(str, range(100))),
+    )
+    losses = {
+        name: room(name).loss(network, batch, 0, Draws(0, 0, np.arange(100)))["total"].item()
+        for name in ("none", "class_weights")
+    }
     common, rare = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
     assert losses["none"] == pytest.approx(0.9 * common + 0.1 * rare)
     assert losses["class_weights"] == pytest.approx((common + rare) / 2)
@@ -123,7 +157,7 @@ def test_balanced_accuracy_and_confusion_see_what_accuracy_hides() -> None:
     assert always["per_class"]["rare"]["recall"]["value"] == 0
 
 
-# ------------------------------------------------------------------------------------------------------------------ the network
+# -------------------------------------------------------------------------------------- the network
 
 
 def test_dropout_scales_what_it_keeps_in_training() -> None:
@@ -167,13 +201,21 @@ def test_batch_norm_answers_with_running_statistics_at_test() -> None:
     alone, together = network.eval()(x[:1]), network(x[:7])
     torch.testing.assert_close(alone[0], together[0])
     mean, variance = x.mean((0, 2, 3)), x.var((0, 2, 3))
-    torch.testing.assert_close(alone[0], (x[0, :, 0, 0] - mean) / (variance + 1e-5).sqrt(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        alone[0], (x[0, :, 0, 0] - mean) / (variance + 1e-5).sqrt(), atol=1e-4, rtol=1e-4
+    )
 
 
 def test_batch_norm_stands_before_the_activation() -> None:
     with torch.device("meta"):
-        layers = [layer for layer in MODELS["vgg16_bn"](classes=10, channels=3).modules() if not list(layer.children())]
-    after = [layers[place + 1] for place, layer in enumerate(layers) if isinstance(layer, nn.BatchNorm2d)]
+        layers = [
+            layer
+            for layer in MODELS["vgg16_bn"](classes=10, channels=3).modules()
+            if not list(layer.children())
+        ]
+    after = [
+        layers[place + 1] for place, layer in enumerate(layers) if isinstance(layer, nn.BatchNorm2d)
+    ]
     assert len(after) == 13
     assert all(isinstance(layer, nn.ReLU) for layer in after)
 
@@ -191,7 +233,8 @@ class Counted(nn.Module):
 
 
 def test_a_numerical_gradient_asks_for_each_number_and_back_propagation_once() -> None:
-    """Differences to one side take dim + 1 evaluations; ours, to both sides, 2·dim, beside one in the middle and one to go back through."""
+    """Differences to one side take dim + 1 evaluations; ours, to both sides, 2·dim, beside one in
+    the middle and one to go back through."""
     calls: list[int] = []
     found = gradcheck.check(Counted(calls), (2,))
     dim = sum(math.prod(tensor.shape) for tensor in found.tensors)
@@ -199,16 +242,24 @@ def test_a_numerical_gradient_asks_for_each_number_and_back_propagation_once() -
     assert len(calls) - 1 == dim + (dim + 1)
 
 
-# ---------------------------------------------------------------------------------------------------------------------- the run
+# ------------------------------------------------------------------------------------------ the run
 
 
 def test_pictures_are_normalised_by_the_training_set_alone() -> None:
     rng = generator(8)
-    train, test = rng.integers(0, 200, (50, 4, 4, 3), np.uint8), rng.integers(100, 256, (20, 4, 4, 3), np.uint8)
+    train, test = (
+        rng.integers(0, 200, (50, 4, 4, 3), np.uint8),
+        rng.integers(100, 256, (20, 4, 4, 3), np.uint8),
+    )
     measured = Classification(classes=("a", "b"), size=(4, 4), channels=3).measured(train)
     mean, deviation = (train / 255).mean((0, 1, 2)), (train / 255).std((0, 1, 2))
-    assert measured.mean == pytest.approx(mean.tolist()) and measured.std == pytest.approx(deviation.tolist())
-    seen, unseen = (measured.normalised(torch.from_numpy(part).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy() for part in (train, test))
+    assert measured.mean == pytest.approx(mean.tolist()) and measured.std == pytest.approx(
+        deviation.tolist()
+    )
+    seen, unseen = (
+        measured.normalised(torch.from_numpy(part).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+        for part in (train, test)
+    )
     np.testing.assert_allclose(seen.mean((0, 1, 2)), 0, atol=1e-5)
     np.testing.assert_allclose(seen.std((0, 1, 2)), 1, atol=1e-5)
     np.testing.assert_allclose(unseen, (test / 255 - mean) / deviation, atol=1e-5)
@@ -231,4 +282,6 @@ def test_a_one_sided_numerical_gradient_takes_dim_plus_one_evaluations() -> None
 
     slopes = gradcheck.one_sided(loss, torch.tensor([8.0, 0.0, 1.0], dtype=torch.float64))
     assert len(asked) == 3 + 1
-    torch.testing.assert_close(slopes, torch.tensor([0.0, 13.0, 5.0], dtype=torch.float64), atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        slopes, torch.tensor([0.0, 13.0, 5.0], dtype=torch.float64), atol=1e-4, rtol=0
+    )

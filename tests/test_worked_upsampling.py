@@ -30,7 +30,12 @@ def transposed(padding: int) -> Tensor:
 
 
 def test_nearest() -> None:
-    assert rows_of(Resize((2, 2), "nearest")(map_of(SQUARE))) == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
+    assert rows_of(Resize((2, 2), "nearest")(map_of(SQUARE))) == [
+        [1, 1, 2, 2],
+        [1, 1, 2, 2],
+        [3, 3, 4, 4],
+        [3, 3, 4, 4],
+    ]
 
 
 def test_subpixel_shape_and_order() -> None:
@@ -48,7 +53,13 @@ def test_subpixel_shape_and_order() -> None:
 
 def test_transposed_without_padding() -> None:
     """Strides that are narrower than the kernel: patches overlap and add up."""
-    assert rows_of(transposed(0)) == [[0, 1, 0, 2, 0], [1, 2, 3, 4, 2], [1, 4, 3, 6, 2], [3, 6, 7, 8, 4], [3, 3, 7, 4, 4]]
+    assert rows_of(transposed(0)) == [
+        [0, 1, 0, 2, 0],
+        [1, 2, 3, 4, 2],
+        [1, 4, 3, 6, 2],
+        [3, 6, 7, 8, 4],
+        [3, 3, 7, 4, 4],
+    ]
 
 
 def test_transposed_with_padding_of_one() -> None:
@@ -61,4 +72,9 @@ def test_transposed_of_a_u_net() -> None:
     layer = up("transposed", 1, 1)
     with torch.no_grad():
         layer.get_parameter("weight").copy_(map_of([[1, 10], [100, 1000]]))
-    assert rows_of(layer(map_of(SQUARE))) == [[1, 10, 2, 20], [100, 1000, 200, 2000], [3, 30, 4, 40], [300, 3000, 400, 4000]]
+    assert rows_of(layer(map_of(SQUARE))) == [
+        [1, 10, 2, 20],
+        [100, 1000, 200, 2000],
+        [3, 30, 4, 40],
+        [300, 3000, 400, 4000],
+    ]

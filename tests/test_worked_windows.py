@@ -1,4 +1,5 @@
-"""Worked examples, sliding windows: one pass of a classifier whose dense layers are convolutions, and the crops it stands for."""
+"""Worked examples, sliding windows: one pass of a classifier whose dense layers are convolutions,
+and the crops it stands for."""
 
 from __future__ import annotations
 
@@ -7,11 +8,12 @@ import torch
 from torch import nn
 
 from pellucid.core.errors import UsageError
-from pellucid.core.windows import windows
 from pellucid.models.convolutional import as_convolutions, by_crops
 from pellucid.models.notation import build
+from pellucid.transforms.windows import windows
 
-# OverFeat's drawing: 14×14 is one window, its dense layer a 5×5 convolution; 16×16 are 2×2 windows, 28×28 are 8×8, 2 apart.
+# OverFeat's drawing: 14×14 is one window, its dense layer a 5×5 convolution; 16×16 are 2×2 windows,
+# 28×28 are 8×8, 2 apart.
 DRAWN = "C16k5p0 R P L400 R L400 R L4"
 
 
@@ -25,13 +27,17 @@ def test_one_pass_gives_exactly_the_scores_of_separate_crops(side: int, places: 
     scores = sliding(picture)
     assert sliding.stride == (2, 2)  # of the pooling: the network's total stride
     assert scores.shape == (1, 4, places, places)
-    crops = [network(picture[:, :, y1:y2, x1:x2])[0] for x1, y1, x2, y2 in windows((side, side), (14, 14), (2, 2)).astype(int)]
+    crops = [
+        network(picture[:, :, y1:y2, x1:x2])[0]
+        for x1, y1, x2, y2 in windows((side, side), (14, 14), (2, 2)).astype(int)
+    ]
     torch.testing.assert_close(scores[0].flatten(1), torch.stack(crops, 1), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
 def test_and_only_without_padding() -> None:
-    """The same network with padding is refused; turned by hand, its scores differ from those of crops."""
+    """The same network with padding is refused; turned by hand,
+    its scores differ from those of crops."""
     torch.manual_seed(0)
     network = build("C16k5p2 R P L4", 3, (14, 14)).eval()
     with pytest.raises(UsageError, match="padding"):

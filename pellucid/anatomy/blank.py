@@ -11,16 +11,37 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-FILLS = {"normal_", "uniform_", "constant_", "ones_", "zeros_", "trunc_normal_", "random_", "bernoulli_", "exponential_", "fill_", "zero_"}
-FILLS |= {"kaiming_uniform_", "kaiming_normal_", "xavier_uniform_", "xavier_normal_", "dirac_", "orthogonal_"}
+FILLS = {
+    "normal_",
+    "uniform_",
+    "constant_",
+    "ones_",
+    "zeros_",
+    "trunc_normal_",
+    "random_",
+    "bernoulli_",
+    "exponential_",
+    "fill_",
+    "zero_",
+}
+FILLS |= {
+    "kaiming_uniform_",
+    "kaiming_normal_",
+    "xavier_uniform_",
+    "xavier_normal_",
+    "dirac_",
+    "orthogonal_",
+}
 
 
 @contextmanager
 def blank() -> Iterator[None]:
-    """Tensors made inside lie on torch's meta device: they have shapes and no memory. They are not filled either.
+    """Tensors made inside lie on torch's meta device: they have shapes and no memory. They are not
+    filled either.
 
-    A few things are answered here rather than by torch: empty tensors, filling, batch norm, means and biases. Its own way for them
-    on the meta device first loads its compiler, which takes about as long as `import torch`.
+    A few things are answered here rather than by torch: empty tensors, filling, batch norm, means
+    and biases. Its own way for them on the meta device first loads its compiler, which takes about
+    as long as `import torch`.
     """
     with torch.device("meta"), _Shortcuts():
         yield
@@ -31,7 +52,9 @@ class _Shortcuts(TorchFunctionMode):
         kwargs = kwargs or {}
         first = args[0] if args else kwargs.get("tensor")
         if func is torch.empty_like and kwargs.keys() <= {"device"} and first.is_contiguous():
-            return torch.empty(first.shape, dtype=first.dtype, device=kwargs.get("device", first.device))
+            return torch.empty(
+                first.shape, dtype=first.dtype, device=kwargs.get("device", first.device)
+            )
         if isinstance(first, Tensor) and first.is_meta:
             if getattr(func, "__name__", "") in FILLS:
                 return first
@@ -68,7 +91,8 @@ def _batch_norm(
 
 
 class _BatchNorm(torch.autograd.Function):
-    """Keeps for the backward pass what torch keeps: the input, the weight, and mean and deviation of each channel."""
+    """Keeps for the backward pass what torch keeps: the input, the weight,
+    and mean and deviation of each channel."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:

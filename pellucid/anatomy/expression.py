@@ -1,8 +1,10 @@
-"""An expression as a computational graph: values forward, derivatives backward, every number of it shown.
+"""An expression as a computational graph: values forward, derivatives backward, every number of it
+shown.
 
-Source: reverse-mode differentiation as in D. E. Rumelhart, G. E. Hinton, R. J. Williams, Learning representations by back-propagating
-errors, Nature, 1986. The graph has a node for each name, each number and each operation as written; a name that stands in two places
-is one node, a sub-expression that is written twice is two.
+Source: reverse-mode differentiation as in D. E. Rumelhart, G. E. Hinton, R. J. Williams, Learning
+representations by back-propagating errors, Nature, 1986. The graph has a node for each name, each
+number and each operation as written; a name that stands in two places is one node, a sub-expression
+that is written twice is two.
 """
 
 from __future__ import annotations
@@ -16,14 +18,27 @@ from ..core.errors import UsageError, did_you_mean
 from .expression_grammar import Expression, Node, parse, plain, short, values_of
 from .quotient import Check, check
 
-__all__ = ["Differentiated", "Edge", "Expression", "Node", "differentiate", "forward", "parse", "plain", "short", "values_of", "written"]
+__all__ = [
+    "Differentiated",
+    "Edge",
+    "Expression",
+    "Node",
+    "differentiate",
+    "forward",
+    "parse",
+    "plain",
+    "short",
+    "values_of",
+    "written",
+]
 
 CENTRAL_NAMES = 32  # so many names are checked at most; each costs up to 36 evaluations
 
 
 @dataclass(frozen=True)
 class Operation:
-    """written, formulas: with {0}, {1} for the arguments. slope(i, arguments, value): the derivative by argument i."""
+    """written, formulas: with {0}, {1} for the arguments. slope(i, arguments, value): the
+    derivative by argument i."""
 
     value: Callable[..., float]
     slope: Callable[[int, Sequence[float], float], float]
@@ -51,16 +66,33 @@ OPERATIONS = {
     "+": Operation(lambda a, b: a + b, lambda i, x, v: 1.0, "{0} + {1}", ("1", "1")),
     "-": Operation(lambda a, b: a - b, lambda i, x, v: (1.0, -1.0)[i], "{0} − {1}", ("1", "−1")),
     "*": Operation(lambda a, b: a * b, lambda i, x, v: x[1 - i], "{0} · {1}", ("{1}", "{0}")),
-    "/": Operation(lambda a, b: a / b, lambda i, x, v: (1 / x[1], -v / x[1])[i], "{0} / {1}", ("1/{1}", "−{0}/{1}²")),
-    "**": Operation(math.pow, _power_slope, "{0} ^ {1}", ("{1} · {0}^({1} − 1)", "{0}^{1} · log {0}")),
+    "/": Operation(
+        lambda a, b: a / b,
+        lambda i, x, v: (1 / x[1], -v / x[1])[i],
+        "{0} / {1}",
+        ("1/{1}", "−{0}/{1}²"),
+    ),
+    "**": Operation(
+        math.pow, _power_slope, "{0} ^ {1}", ("{1} · {0}^({1} − 1)", "{0}^{1} · log {0}")
+    ),
     "neg": Operation(lambda a: -a, lambda i, x, v: -1.0, "−{0}", ("−1",)),
     "exp": Operation(math.exp, lambda i, x, v: v, "exp({0})", ("exp({0})",)),
     "log": Operation(math.log, lambda i, x, v: 1 / x[0], "log({0})", ("1/{0}",)),
     "sin": Operation(math.sin, lambda i, x, v: math.cos(x[0]), "sin({0})", ("cos({0})",)),
     "cos": Operation(math.cos, lambda i, x, v: -math.sin(x[0]), "cos({0})", ("−sin({0})",)),
     "tanh": Operation(math.tanh, lambda i, x, v: 1 - v * v, "tanh({0})", ("1 − tanh²({0})",)),
-    "sigmoid": Operation(_sigmoid, lambda i, x, v: v * _sigmoid(-x[0]), "sigmoid({0})", ("sigmoid({0}) · (1 − sigmoid({0}))",)),
-    "relu": Operation(lambda a: max(a, 0.0), lambda i, x, v: float(x[0] > 0), "relu({0})", ("1 if {0} > 0 else 0",)),
+    "sigmoid": Operation(
+        _sigmoid,
+        lambda i, x, v: v * _sigmoid(-x[0]),
+        "sigmoid({0})",
+        ("sigmoid({0}) · (1 − sigmoid({0}))",),
+    ),
+    "relu": Operation(
+        lambda a: max(a, 0.0),
+        lambda i, x, v: float(x[0] > 0),
+        "relu({0})",
+        ("1 if {0} > 0 else 0",),
+    ),
     "sqrt": Operation(math.sqrt, lambda i, x, v: 1 / (2 * v), "sqrt({0})", ("1/(2 · sqrt({0}))",)),
     "max": Operation(max, _share_of_extreme, "max", ()),
     "min": Operation(min, _share_of_extreme, "min", ()),
@@ -79,9 +111,11 @@ class Edge:
 
 @dataclass(frozen=True)
 class Differentiated:
-    """values, partials: of each node (∂result/∂node; NaN for nodes that depend on no name). edges: those that a derivative passes.
+    """values, partials: of each node (∂result/∂node; NaN for nodes that depend on no name). edges:
+    those that a derivative passes.
 
-    all_paths, reverse: edges visited by summing over every path from every name to the result, and by reverse mode. kinks: sentences.
+    all_paths, reverse: edges visited by summing over every path from every name to the result, and
+    by reverse mode. kinks: sentences.
     """
 
     expression: Expression
@@ -101,13 +135,28 @@ class Differentiated:
         return {
             "expression": self.expression.text,
             "value": self.values[-1],
-            "partials": {node.name: self.partials[i] for i, node in enumerate(nodes) if node.op == "name"},
+            "partials": {
+                node.name: self.partials[i] for i, node in enumerate(nodes) if node.op == "name"
+            },
             "nodes": [
-                {"name": node.name, "op": node.op, "inputs": [names[i] for i in node.inputs], "value": self.values[k]}
+                {
+                    "name": node.name,
+                    "op": node.op,
+                    "inputs": [names[i] for i in node.inputs],
+                    "value": self.values[k],
+                }
                 | ({"partial": self.partials[k]} if node.active else {})
                 for k, node in enumerate(nodes)
             ],
-            "edges": [{"from": names[e.source], "to": names[e.target], "local": e.local, "formula": e.formula} for e in self.edges],
+            "edges": [
+                {
+                    "from": names[e.source],
+                    "to": names[e.target],
+                    "local": e.local,
+                    "formula": e.formula,
+                }
+                for e in self.edges
+            ],
             "edge_visits": {"all_paths": self.all_paths, "reverse": self.reverse},
             "kinks": list(self.kinks),
             "check": self.check.to_json(),
@@ -115,9 +164,11 @@ class Differentiated:
 
 
 def differentiate(expression: Expression, values: Mapping[str, float]) -> Differentiated:
-    """Values forward, partial derivatives by reverse mode, and the same ones by central differences to check them.
+    """Values forward, partial derivatives by reverse mode, and the same ones by central differences
+    to check them.
 
-    values: one for each name. Raises UsageError: missing or superfluous values, and where a value or derivative is not a finite number.
+    values: one for each name. Raises UsageError: missing or superfluous values, and where a value
+    or derivative is not a finite number.
     """
     _match(expression.names, values)
     results = forward(expression, values)
@@ -125,11 +176,14 @@ def differentiate(expression: Expression, values: Mapping[str, float]) -> Differ
     partials = [0.0 if node.active else math.nan for node in expression.nodes]
     if expression.nodes[-1].active:
         partials[-1] = 1.0
-    for edge in reversed(edges):  # edges are in the order of their targets, so a node's partial is whole before it is passed on
+    # edges are in the order of their targets, so a node's partial is whole before it is passed on
+    for edge in reversed(edges):
         partials[edge.source] += partials[edge.target] * edge.local
     for node, partial in zip(expression.nodes, partials, strict=True):
         if node.active and not math.isfinite(partial):
-            raise UsageError(f"expression: the derivative by {node.name} is too large for floating point")
+            raise UsageError(
+                f"expression: the derivative by {node.name} is too large for floating point"
+            )
     kinks = _kinks(expression, results)
     return Differentiated(
         expression,
@@ -145,11 +199,14 @@ def differentiate(expression: Expression, values: Mapping[str, float]) -> Differ
 def _match(names: Sequence[str], values: Mapping[str, float]) -> None:
     missing = [name for name in names if name not in values]
     if missing:
-        raise UsageError(f"expression: no value for {short(', '.join(missing))}; add {missing[0]}=1")
+        raise UsageError(
+            f"expression: no value for {short(', '.join(missing))}; add {missing[0]}=1"
+        )
     extra = [name for name in values if name not in names]
     if extra:
         raise UsageError(
-            f'expression: "{extra[0]}" has a value but does not occur; {did_you_mean(extra[0], names) if names else "drop it"}'
+            f'expression: "{extra[0]}" has a value but does not occur; '
+            f"{did_you_mean(extra[0], names) if names else 'drop it'}"
         )
     wild = [name for name in names if not math.isfinite(values[name])]
     if wild:
@@ -175,7 +232,14 @@ def _edges(expression: Expression, results: Sequence[float]) -> tuple[Edge, ...]
         for position, source in enumerate(node.inputs):
             if expression.nodes[source].active:
                 arguments = (position, given, results[target])
-                local = _finite(OPERATIONS[node.op].slope, arguments, expression, node, given, "the derivative of ")
+                local = _finite(
+                    OPERATIONS[node.op].slope,
+                    arguments,
+                    expression,
+                    node,
+                    given,
+                    "the derivative of ",
+                )
                 edges.append(Edge(source, target, local, _formula(expression, node, position)))
     return tuple(edges)
 
@@ -183,12 +247,19 @@ def _edges(expression: Expression, results: Sequence[float]) -> tuple[Edge, ...]
 def _formula(expression: Expression, node: Node, position: int) -> str:
     names = [expression.nodes[i].name for i in node.inputs]
     if node.op in ("max", "min"):
-        return f"1 if {names[position]} is the {'largest' if node.op == 'max' else 'smallest'} else 0"
+        return (
+            f"1 if {names[position]} is the {'largest' if node.op == 'max' else 'smallest'} else 0"
+        )
     return OPERATIONS[node.op].formulas[position].format(*names)
 
 
 def _finite(
-    work: Callable[..., float], arguments: Sequence[Any], expression: Expression, node: Node, given: Sequence[float], what: str = ""
+    work: Callable[..., float],
+    arguments: Sequence[Any],
+    expression: Expression,
+    node: Node,
+    given: Sequence[float],
+    what: str = "",
 ) -> float:
     try:
         value = work(*arguments)
@@ -202,12 +273,16 @@ def _finite(
     if reason:
         at = ", ".join(map(plain, given))
         text = short(expression.text[slice(*node.place)])
-        raise UsageError(f"expression, column {node.place[0] + 1}: {what}{text} {reason} (its arguments are {at})")
+        raise UsageError(
+            f"expression, column {node.place[0] + 1}: "
+            f"{what}{text} {reason} (its arguments are {at})"
+        )
     return value
 
 
 def _all_paths(expression: Expression, edges: Sequence[Edge]) -> int:
-    """Edges over all paths from each name to the result, counted from the result back; the paths themselves are never listed."""
+    """Edges over all paths from each name to the result, counted from the result back; the paths
+    themselves are never listed."""
     paths, lengths = [0] * len(expression.nodes), [0] * len(expression.nodes)
     paths[-1] = 1
     for edge in reversed(edges):
@@ -223,12 +298,18 @@ def _kinks(expression: Expression, results: Sequence[float]) -> tuple[str, ...]:
             continue
         where = f"{written(expression, i)} (column {node.place[0] + 1})"
         if node.op == "relu" and results[node.inputs[0]] == 0:
-            found.append(f"{where} stands at its kink, {expression.nodes[node.inputs[0]].name} = 0: it has no derivative there; 0 is taken")
+            found.append(
+                f"{where} stands at its kink, {expression.nodes[node.inputs[0]].name} = 0: it has "
+                "no derivative there; 0 is taken"
+            )
         elif node.op in ("max", "min"):
             tied = list(dict.fromkeys(j for j in node.inputs if results[j] == results[i]))
             if len(tied) > 1:
                 names = " = ".join(expression.nodes[j].name for j in tied)
-                found.append(f"{where} stands at its kink, {names}: it has no derivative there; the equal ones share it evenly")
+                found.append(
+                    f"{where} stands at its kink, {names}: it has no derivative there; the equal "
+                    "ones share it evenly"
+                )
     return tuple(found)
 
 
@@ -241,8 +322,15 @@ def _branches(expression: Expression, results: Sequence[float]) -> list[tuple[bo
     ]
 
 
-def _checked(expression: Expression, values: Mapping[str, float], partials: Sequence[float], kinks: Sequence[str]) -> Check:
-    by_name = {node.name: partials[i] for i, node in enumerate(expression.nodes) if node.op == "name"}
+def _checked(
+    expression: Expression,
+    values: Mapping[str, float],
+    partials: Sequence[float],
+    kinks: Sequence[str],
+) -> Check:
+    by_name = {
+        node.name: partials[i] for i, node in enumerate(expression.nodes) if node.op == "name"
+    }
     names = list(by_name)[:: max(1, -(-len(by_name) // CENTRAL_NAMES))]
     if kinks:
         return Check(len(by_name), {}, "at a kink there is no derivative to check")

@@ -1,6 +1,8 @@
-"""The little language of expressions: read with Python's own grammar, and nothing of it is ever run.
+"""The little language of expressions: read with Python's own grammar, and nothing of it is ever
+run.
 
-+ - * / **, unary -, parentheses, numbers, names, and exp log sin cos tanh sigmoid relu sqrt (one argument), max min (two or more)
++ - * / **, unary -, parentheses, numbers, names, and exp log sin cos tanh sigmoid relu sqrt (one
+  argument), max min (two or more)
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ _KNOWN = f"+ - * / **, parentheses, numbers, names, {', '.join(FUNCTIONS)}"
 class Node:
     """op: "name", "number" or a key of `expression.OPERATIONS`. inputs: earlier nodes, in order.
 
-    name: as given, the number, or a free letter. place: where it begins and ends in the text, counted from 0. active: depends on a name.
+    name: as given, the number, or a free letter. place: where it begins and ends in the text,
+    counted from 0. active: depends on a name.
     """
 
     op: str
@@ -47,7 +50,8 @@ class Expression:
 
 
 def parse(text: str) -> Expression:
-    """Raises UsageError with the column (from 1) and what was met; nothing of the text is ever run."""
+    """Raises UsageError with the column (from 1) and what was met;
+    nothing of the text is ever run."""
     text = text.strip().replace("\n", " ")
     stack: list[tuple[ast.AST, str]] = [(_syntax(text), "")]
     nodes: list[Node] = []
@@ -80,12 +84,18 @@ def _syntax(text: str) -> ast.AST:
         return ast.parse(text, mode="eval").body
     except SyntaxError as error:
         if not text or error.offset is None:
-            raise UsageError("expression: " + ("it is empty" if not text else str(error.msg))) from None
+            raise UsageError(
+                "expression: " + ("it is empty" if not text else str(error.msg))
+            ) from None
         column = error.offset or len(text) + 1
         met = f'"{text[column - 1]}"' if column <= len(text) else "the end"
-        raise UsageError(f"expression, column {column}: met {met} ({error.msg.split(' (')[0]})") from None
+        raise UsageError(
+            f"expression, column {column}: met {met} ({error.msg.split(' (')[0]})"
+        ) from None
     except (RecursionError, MemoryError):
-        raise UsageError("expression: too many operations within each other (about 2,000 go); split it") from None
+        raise UsageError(
+            "expression: too many operations within each other (about 2,000 go); split it"
+        ) from None
     except ValueError as error:
         raise UsageError(f"expression: {error}") from None
 
@@ -124,7 +134,10 @@ def _function(tree: ast.Call, start: int) -> str:
     assert isinstance(tree.func, ast.Name)
     name, count = tree.func.id, len(tree.args)
     if name not in FUNCTIONS:
-        raise UsageError(f'expression, column {start + 1}: met the function "{name}"; {did_you_mean(name, FUNCTIONS)}')
+        raise UsageError(
+            f'expression, column {start + 1}: met the function "{name}"; '
+            f"{did_you_mean(name, FUNCTIONS)}"
+        )
     wanted = "two or more arguments" if name in ("max", "min") else "one argument"
     if (count < 2) if name in ("max", "min") else (count != 1):
         raise UsageError(f"expression, column {start + 1}: {name} takes {wanted}, met {count}")
@@ -145,26 +158,39 @@ def _node(text: str, tree: Any, op: str, inputs: tuple[int, ...], nodes: Sequenc
     if op == "name":
         return Node(op, tree.id, (), place)
     if op == "number":
-        value = tree.value if isinstance(tree.value, float) or tree.value.bit_length() < 1000 else math.inf
+        value = (
+            tree.value
+            if isinstance(tree.value, float) or tree.value.bit_length() < 1000
+            else math.inf
+        )
         if not math.isfinite(value):
-            raise UsageError(f'expression, column {place[0] + 1}: met "{short(text[slice(*place)])}", which is too large a number')
+            raise UsageError(
+                f'expression, column {place[0] + 1}: met "{short(text[slice(*place)])}", '
+                "which is too large a number"
+            )
         return Node(op, plain(float(value)), (), place, float(value), active=False)
     return Node(op, "", inputs, place, active=any(nodes[i].active for i in inputs))
 
 
 def _named(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    """Operations get the letters that are free, in order; where those do not suffice v1, v2 … instead."""
+    """Operations get the letters that are free, in order; where those do not suffice v1,
+    v2 … instead."""
     taken = {node.name for node in nodes} | set(FUNCTIONS)
     free = [letter for letter in "abcdefghijklmnopqrstuvwxyz" if letter not in taken]
     unnamed = sum(not node.name for node in nodes)
     if unnamed > len(free):
-        free = [name for k in range(1, len(nodes) + len(taken) + 1) if (name := f"v{k}") not in taken]
+        free = [
+            name for k in range(1, len(nodes) + len(taken) + 1) if (name := f"v{k}") not in taken
+        ]
     names = iter(free)
-    return tuple(n if n.name else Node(n.op, next(names), n.inputs, n.place, active=n.active) for n in nodes)
+    return tuple(
+        n if n.name else Node(n.op, next(names), n.inputs, n.place, active=n.active) for n in nodes
+    )
 
 
 def values_of(words: Sequence[str]) -> dict[str, float]:
-    """["a=2", "b=1"] → {"a": 2.0, "b": 1.0}. Raises UsageError for what is not name=number, not finite, or named twice."""
+    """["a=2", "b=1"] → {"a": 2.0, "b": 1.0}. Raises UsageError for what is not name=number, not
+    finite, or named twice."""
     found: dict[str, float] = {}
     for word in words:
         name, sign, number = (part.strip() for part in word.partition("="))
@@ -172,7 +198,9 @@ def values_of(words: Sequence[str]) -> dict[str, float]:
         if not sign or not name.isidentifier():
             raise UsageError(f'"{word}" is no value; write name=number, as in a=2')
         if name in found:
-            raise UsageError(f'"{word}": {name} has a value already, {plain(found[name])}; give one')
+            raise UsageError(
+                f'"{word}": {name} has a value already, {plain(found[name])}; give one'
+            )
         try:
             found[name] = float(number)
         except ValueError:

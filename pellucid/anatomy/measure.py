@@ -1,4 +1,5 @@
-"""Layer by layer: shapes, activations, parameters, multiplications and receptive fields, without computing a single number."""
+"""Layer by layer: shapes, activations, parameters, multiplications and receptive fields, without
+computing a single number."""
 
 from __future__ import annotations
 
@@ -14,29 +15,73 @@ from torch import nn
 
 from .blank import blank
 from .memory import Memory, memory
-from .multiplications import CONVOLUTIONS, RULES, TRANSPOSED, UNCOUNTED, argument, has_weights, macs_of
+from .multiplications import (
+    CONVOLUTIONS,
+    RULES,
+    TRANSPOSED,
+    UNCOUNTED,
+    argument,
+    has_weights,
+    macs_of,
+)
 from .trace import Call, Graph, Node, by, trace
 
 if TYPE_CHECKING:
-    from .against import Finding
+    from .diagnostics import Finding
     from .receptive import Reach
 
-# Where ways meet. What a skip adds belongs into the account, though it has no layer and nothing to count.
-JOINS = {"add": "add", "sub": "subtract", "mul": "multiply", "div": "divide", "cat": "cat", "concat": "cat", "stack": "stack"}
+# Where ways meet. What a skip adds belongs into the account, though it has no layer and nothing to
+# count.
+JOINS = {
+    "add": "add",
+    "sub": "subtract",
+    "mul": "multiply",
+    "div": "divide",
+    "cat": "cat",
+    "concat": "cat",
+    "stack": "stack",
+}
 JOINS |= {"maximum": "maximum", "minimum": "minimum"}
 # These only look at memory that is there.
-VIEWS = {"view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "permute", "transpose", "movedim", "getitem", "chunk", "split"}
-VIEWS |= {"narrow", "select", "expand", "unbind", "detach", "contiguous", "dropout", "dropout1d", "dropout2d", "dropout3d", "identity"}
+VIEWS = {
+    "view",
+    "reshape",
+    "flatten",
+    "unflatten",
+    "squeeze",
+    "unsqueeze",
+    "permute",
+    "transpose",
+    "movedim",
+    "getitem",
+    "chunk",
+    "split",
+}
+VIEWS |= {
+    "narrow",
+    "select",
+    "expand",
+    "unbind",
+    "detach",
+    "contiguous",
+    "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
+    "identity",
+}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One pass of one layer, or one operation outside layers that multiplies or joins. For one picture, without the batch.
+    """One pass of one layer, or one operation outside layers that multiplies or joins. For one
+    picture, without the batch.
 
-    weights, biases: what the layer has of its own; 0 where an earlier row has counted them already (a layer used twice).
-    macs: multiplications, each with its addition; None where they cannot be derived. join: it has a shape and no counts.
-    weights_bytes: of weights and biases. activation_bytes: of memory that the output takes; 0 for views and in-place work.
-    reach: what a unit of the output sees of the picture, along each side; None where that cannot be derived.
+    weights, biases: what the layer has of its own; 0 where an earlier row has counted them already
+    (a layer used twice). macs: multiplications, each with its addition; None where they cannot be
+    derived. join: it has a shape and no counts. weights_bytes: of weights and biases.
+    activation_bytes: of memory that the output takes; 0 for views and in-place work. reach: what a
+    unit of the output sees of the picture, along each side; None where that cannot be derived.
     again: the output is that of another row, inside this layer, and is counted there.
     """
 
@@ -78,7 +123,9 @@ class Row:
             "parameters": self.parameters,
             "weights_bytes": self.weights_bytes,
             "activation_bytes": self.activation_bytes,
-            "receptive_field": _or_unavailable(None if self.reach is None else [reach_json(axis) for axis in self.reach]),
+            "receptive_field": _or_unavailable(
+                None if self.reach is None else [reach_json(axis) for axis in self.reach]
+            ),
         }
 
 
@@ -86,9 +133,9 @@ class Row:
 class Anatomy:
     """The layers of a network in the order in which one picture passes them.
 
-    parameters: of the whole network, each once; buffers (running statistics, fixed codes) are not parameters.
-    depth: layers with weights (convolutions, dense layers) on the longest path from the picture to the answer.
-    findings: what was found when it was held against data.
+    parameters: of the whole network, each once; buffers (running statistics, fixed codes) are not
+    parameters. depth: layers with weights (convolutions, dense layers) on the longest path from the
+    picture to the answer. findings: what was found when it was held against data.
     """
 
     input: tuple[int, ...]
@@ -131,7 +178,10 @@ class Anatomy:
         return (row.macs or 0) / self.macs if self.macs else 0.0
 
     def to_json(self) -> dict[str, Any]:
-        rows = [row.to_json() | {"share": self.share(row), "macs_share": self.macs_share(row)} for row in self.rows]
+        rows = [
+            row.to_json() | {"share": self.share(row), "macs_share": self.macs_share(row)}
+            for row in self.rows
+        ]
         total = {
             "parameters": self.parameters,
             "unused_parameters": self.unused,
@@ -143,8 +193,15 @@ class Anatomy:
             "weight_layers": sum(_weighted(self.graph)),
             "depth": self.depth,
         }
-        found = {"findings": [finding.to_json() for finding in self.findings]} if self.findings else {}
-        return {"input": list(self.input), "layers": rows, "total": total, "memory": self.memory.to_json()} | found
+        found = (
+            {"findings": [finding.to_json() for finding in self.findings]} if self.findings else {}
+        )
+        return {
+            "input": list(self.input),
+            "layers": rows,
+            "total": total,
+            "memory": self.memory.to_json(),
+        } | found
 
     def text(self) -> str:
         """A table of plain text; shapes are channels×height×width."""
@@ -154,10 +211,12 @@ class Anatomy:
 
 
 def describe(network: nn.Module, input_shape: tuple[int, ...]) -> Anatomy:
-    """What happens to one picture of `input_shape` (channels, height, width; no batch) in evaluation mode.
+    """What happens to one picture of `input_shape` (channels, height, width; no batch) in
+    evaluation mode.
 
-    Runs on a copy without memory (torch's meta device), so it costs milliseconds and touches neither weights, nor running
-    statistics, nor hooks of the given network. Raises ModelError that names the layer which cannot take what reaches it.
+    Runs on a copy without memory (torch's meta device), so it costs milliseconds and touches
+    neither weights, nor running statistics, nor hooks of the given network. Raises ModelError that
+    names the layer which cannot take what reaches it.
     """
     from .receptive import receptive_fields
 
@@ -166,19 +225,36 @@ def describe(network: nn.Module, input_shape: tuple[int, ...]) -> Anatomy:
     reaches = receptive_fields(graph)
     counted: set[int] = set()
     opened = _opened(graph)
-    rows = [(at, _layer_row(graph, number, opened, counted, reaches)) for *at, number in _order(graph.calls, opened)]
-    rows += [([number, 1], _free_row(graph, number, reaches, network)) for number in _free(graph, opened)]
+    rows = [
+        (at, _layer_row(graph, number, opened, counted, reaches))
+        for *at, number in _order(graph.calls, opened)
+    ]
+    rows += [
+        ([number, 1], _free_row(graph, number, reaches, network)) for number in _free(graph, opened)
+    ]
     ordered = tuple(row for _, row in sorted(rows, key=lambda pair: pair[0]))
-    return Anatomy(tuple(input_shape), ordered, sum(p.numel() for p in network.parameters()), _depth(graph), graph, network)
+    return Anatomy(
+        tuple(input_shape),
+        ordered,
+        sum(p.numel() for p in network.parameters()),
+        _depth(graph),
+        graph,
+        network,
+    )
 
 
 def _opened(graph: Graph) -> set[int]:
-    """Calls whose work is shown one by one: they have layers inside, or multiply more than once without saying how often. Not those
-    that hand their parameters, and those of layers inside, to one operation that cannot be looked into (attention)."""
+    """Calls whose work is shown one by one: they have layers inside, or multiply more than once
+    without saying how often. Not those that hand their parameters, and those of layers inside, to
+    one operation that cannot be looked into (attention)."""
     products = Counter(node.call for node in graph.nodes if node.op in RULES)
     closed = {node.call for node in graph.nodes if node.op in UNCOUNTED}
     calls = [(number, call) for number, call in enumerate(graph.calls) if number not in closed]
-    return {number for number, call in calls if _holds(call) or (products[number] > 1 and not hasattr(call.layer, "macs"))}
+    return {
+        number
+        for number, call in calls
+        if _holds(call) or (products[number] > 1 and not hasattr(call.layer, "macs"))
+    }
 
 
 def _holds(call: Call) -> bool:
@@ -187,18 +263,30 @@ def _holds(call: Call) -> bool:
 
 
 def _order(calls: Sequence[Call], opened: set[int]) -> list[tuple[int, int, int]]:
-    """(node after which it ended, layers before work outside them before what holds them, number of the call), sorted.
+    """(node after which it ended, layers before work outside them before what holds them, number of
+    the call), sorted.
 
-    Of calls that hold each other and end with the same node the inner one, which began later, comes first.
+    Of calls that hold each other and end with the same node the inner one, which began later, comes
+    first.
     """
     places, last = [], 0
     for number, call in enumerate(calls):
         last = max(last, call.output or 0) if number not in opened else last
-        places.append((call.output if call.output is not None else last, 2 * (number in opened), number))
-    return sorted(places, key=lambda place: (place[0], place[1], -place[2] if place[1] else place[2]))
+        places.append(
+            (call.output if call.output is not None else last, 2 * (number in opened), number)
+        )
+    return sorted(
+        places, key=lambda place: (place[0], place[1], -place[2] if place[1] else place[2])
+    )
 
 
-def _layer_row(graph: Graph, number: int, opened: set[int], counted: set[int], reaches: Sequence[tuple[Reach, ...] | None]) -> Row:
+def _layer_row(
+    graph: Graph,
+    number: int,
+    opened: set[int],
+    counted: set[int],
+    reaches: Sequence[tuple[Reach, ...] | None],
+) -> Row:
     call = graph.calls[number]
     nodes = [node for node in graph.nodes if node.call == number]
     output = () if call.output is None else graph.nodes[call.output].output[1:]
@@ -226,7 +314,9 @@ def _layer_row(graph: Graph, number: int, opened: set[int], counted: set[int], r
     )
 
 
-def _layer_macs(call: Call, nodes: Sequence[Node], graph: Graph, output: tuple[int, ...]) -> int | None:
+def _layer_macs(
+    call: Call, nodes: Sequence[Node], graph: Graph, output: tuple[int, ...]
+) -> int | None:
     """A layer that knows better than its operations tell says so in a method `macs(output)`."""
     own = getattr(call.layer, "macs", None)
     if callable(own):
@@ -240,23 +330,39 @@ def _free(graph: Graph, opened: set[int]) -> list[int]:
 
 
 def _is_free(node: Node, opened: set[int]) -> bool:
-    """An operation outside layers that multiplies, or joins what comes from the picture on several ways."""
+    """An operation outside layers that multiplies, or joins what comes from the picture on
+    several ways."""
     outside = node.call is None or node.call in opened
-    return outside and node.which == 0 and (_joins(node) or node.op in RULES or node.op in UNCOUNTED)
+    return (
+        outside and node.which == 0 and (_joins(node) or node.op in RULES or node.op in UNCOUNTED)
+    )
 
 
 def _joins(node: Node) -> bool:
     return node.op in JOINS and len(node.inputs) > 1
 
 
-def _free_row(graph: Graph, number: int, reaches: Sequence[tuple[Reach, ...] | None], network: nn.Module) -> Row:
+def _free_row(
+    graph: Graph, number: int, reaches: Sequence[tuple[Reach, ...] | None], network: nn.Module
+) -> Row:
     node = graph.nodes[number]
     name = node.module or type(network).__name__
     if _joins(node):
         return Row(name, JOINS[node.op], node.output[1:], 0, 0, 0, join=True, reach=reaches[number])
     size = next((p.element_size() for p in network.parameters()), 4)
     macs = macs_of(node, graph.nodes)
-    return Row(name, _kind_of_node(node), node.output[1:], 0, 0, macs, False, 0, math.prod(node.output) * size, reaches[number])
+    return Row(
+        name,
+        _kind_of_node(node),
+        node.output[1:],
+        0,
+        0,
+        macs,
+        False,
+        0,
+        math.prod(node.output) * size,
+        reaches[number],
+    )
 
 
 def _owns_nothing(node: Node) -> bool:
@@ -264,8 +370,8 @@ def _owns_nothing(node: Node) -> bool:
 
 
 def _weighted(graph: Graph) -> list[int]:
-    """For each node, 1 where a layer with weights does its work, each pass of it. Where a layer counts itself and does so by no
-    operation known here, its end counts."""
+    """For each node, 1 where a layer with weights does its work, each pass of it. Where a layer
+    counts itself and does so by no operation known here, its end counts."""
     counts = [int(has_weights(node) and node.which == 0) for node in graph.nodes]
     inside = {node.call for node, count in zip(graph.nodes, counts, strict=True) if count}
     for number, call in enumerate(graph.calls):
@@ -288,9 +394,18 @@ def kind_of(layer: nn.Module) -> str:
     words = [type(layer).__name__]
     kernel = getattr(layer, "kernel_size", None)
     if isinstance(kernel, int | tuple):
-        sides = len(kernel) if isinstance(kernel, tuple) else int(words[0][-2]) if words[0][-2].isdigit() else 1
+        sides = (
+            len(kernel)
+            if isinstance(kernel, tuple)
+            else int(words[0][-2])
+            if words[0][-2].isdigit()
+            else 1
+        )
         words.append(by(_sides(kernel, sides)))
-        words += _options([(letter, getattr(layer, option, rule), rule) for letter, option, rule in OPTIONS], sides)
+        words += _options(
+            [(letter, getattr(layer, option, rule), rule) for letter, option, rule in OPTIONS],
+            sides,
+        )
     elif isinstance(layer, nn.Dropout):
         words.append(str(layer.p))
     return " ".join(words)
@@ -309,7 +424,13 @@ def _kind_of_node(node: Node) -> str:
         if isinstance(weight, tuple):
             words.append(by(weight[2:]))
         given = zip(OPTIONS, places, strict=True)
-        words += _options([(letter, argument(node, place, name, rule), rule) for (letter, name, rule), place in given], sides)
+        words += _options(
+            [
+                (letter, argument(node, place, name, rule), rule)
+                for (letter, name, rule), place in given
+            ],
+            sides,
+        )
     return " ".join(words)
 
 
@@ -327,7 +448,8 @@ def _sides(value: int | str | tuple[int, ...], sides: int) -> tuple[int | str, .
 
 
 def reach_json(axis: Reach) -> dict[str, Any]:
-    """Pixels of the picture: size is one number, [least, greatest] where it depends on the position, or "whole"."""
+    """Pixels of the picture: size is one number, [least, greatest] where it depends on the
+    position, or "whole"."""
     least, greatest = axis.size
     size: Any = "whole" if axis.whole else least if least == greatest else [least, greatest]
     return {"size": size, "stride": plain(axis.stride), "start": plain(axis.start)}

@@ -21,14 +21,17 @@ STATE = {"sgd": 0, "momentum": 1, "nesterov": 1, "adam": 2, "adamw": 2}
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes. `fixed` is needed once, the figures without it by every picture; pictures are counted with what is made of them.
+    """Bytes. `fixed` is needed once, the figures without it by every picture; pictures are counted
+    with what is made of them.
 
     weights: parameters and buffers. gradients: of the parameters that learn.
     activations: most that is alive at once while the network answers.
-    kept: what autograd keeps for the backward pass; None where the network cannot be run in training mode at this size.
+    kept: what autograd keeps for the backward pass; None where the network cannot be run in
+    training mode at this size.
 
-    Left out: the working space of a library's convolutions, the gradients of activations during the backward pass (about the two
-    largest neighbouring maps at a time), the loss, and what the process itself takes.
+    Left out: the working space of a library's convolutions, the gradients of activations during the
+    backward pass (about the two largest neighbouring maps at a time), the loss, and what the
+    process itself takes.
     """
 
     weights: int
@@ -42,25 +45,33 @@ class Memory:
         return self.weights + self.activations_fixed + batch * self.activations
 
     def training(self, batch: int, optimizer: str = "adamw") -> int | None:
-        """Weights, gradients, the optimiser's state (`STATE` numbers a parameter), and what autograd keeps, or what is alive at once on
-        the way where that is more."""
+        """Weights, gradients, the optimiser's state (`STATE` numbers a parameter), and what
+        autograd keeps, or what is alive at once on the way where that is more."""
         if self.kept is None or self.kept_fixed is None:
             return None
-        kept, alive = self.kept_fixed + batch * self.kept, self.activations_fixed + batch * self.activations
+        kept, alive = (
+            self.kept_fixed + batch * self.kept,
+            self.activations_fixed + batch * self.activations,
+        )
         return self.learning(optimizer) + max(kept, alive)
 
     def learning(self, optimizer: str = "adamw") -> int:
-        """Weights, gradients and the optimiser's state: what training takes whatever the batch. Raises UsageError for its name."""
+        """Weights, gradients and the optimiser's state: what training takes whatever the batch.
+        Raises UsageError for its name."""
         if optimizer not in STATE:
             raise UsageError(f'unknown optimizer "{optimizer}"; {did_you_mean(optimizer, STATE)}')
         return self.weights + self.gradients * (1 + STATE[optimizer])
 
     def largest_batch(self, memory_bytes: int, optimizer: str = "adamw") -> int | None:
-        """Pictures a step for which training stays within so many bytes; 0 where not even one fits."""
+        """Pictures a step for which training stays within so many bytes;
+        0 where not even one fits."""
         if self.kept is None or self.kept_fixed is None:
             return None
         left = memory_bytes - self.learning(optimizer)
-        kept, alive = (left - self.kept_fixed) // max(1, self.kept), (left - self.activations_fixed) // max(1, self.activations)
+        kept, alive = (
+            (left - self.kept_fixed) // max(1, self.kept),
+            (left - self.activations_fixed) // max(1, self.activations),
+        )
         return max(0, min(kept, alive))
 
     def to_json(self) -> dict[str, Any]:
@@ -68,17 +79,23 @@ class Memory:
             "weights_bytes": self.weights,
             "gradients_bytes": self.gradients,
             "optimizer_bytes": {name: number * self.gradients for name, number in STATE.items()},
-            "inference_bytes": {"fixed": self.weights + self.activations_fixed, "per_picture": self.activations},
-            "kept_for_backward_bytes": None if self.kept is None else {"fixed": self.kept_fixed, "per_picture": self.kept},
+            "inference_bytes": {
+                "fixed": self.weights + self.activations_fixed,
+                "per_picture": self.activations,
+            },
+            "kept_for_backward_bytes": None
+            if self.kept is None
+            else {"fixed": self.kept_fixed, "per_picture": self.kept},
         }
 
 
 def memory(network: nn.Module, input_shape: tuple[int, ...]) -> Memory:
     """For pictures of `input_shape` (channels, sides…; no batch), in the precision of the weights.
 
-    The network is run on torch's meta device, which has shapes and no numbers, on batches of two and three pictures: two, since batch
-    norm needs more than one value a channel to learn; the difference is what one picture costs. Dropout is counted as on a processor.
-    Auxiliary classifiers (a method `with_auxiliary`) take part in training.
+    The network is run on torch's meta device, which has shapes and no numbers, on batches of two
+    and three pictures: two, since batch norm needs more than one value a channel to learn; the
+    difference is what one picture costs. Dropout is counted as on a processor. Auxiliary
+    classifiers (a method `with_auxiliary`) take part in training.
     Raises ModelError for a shape that does not pass.
     """
     with blank():
@@ -86,7 +103,9 @@ def memory(network: nn.Module, input_shape: tuple[int, ...]) -> Memory:
     try:
         alive = [peak(shadow, _pictures(shadow, batch, input_shape)) for batch in (2, 3)]
     except Exception as error:
-        raise ModelError(f"an input of {by(input_shape)} does not pass the network: {str(error).splitlines()[0]}") from error
+        raise ModelError(
+            f"an input of {by(input_shape)} does not pass the network: {str(error).splitlines()[0]}"
+        ) from error
     kept: list[int] | None
     try:
         shadow.train()
@@ -96,7 +115,14 @@ def memory(network: nn.Module, input_shape: tuple[int, ...]) -> Memory:
     learns = [parameter for parameter in network.parameters() if parameter.requires_grad]
     each, fixed = _line(alive)
     kept_each, kept_fixed = _line(kept) if kept else (None, None)
-    return Memory(_bytes([*network.parameters(), *network.buffers()]), _bytes(learns), each, fixed, kept_each, kept_fixed)
+    return Memory(
+        _bytes([*network.parameters(), *network.buffers()]),
+        _bytes(learns),
+        each,
+        fixed,
+        kept_each,
+        kept_fixed,
+    )
 
 
 def _line(of_two_and_three: list[int]) -> tuple[int, int]:
@@ -113,7 +139,8 @@ def _pictures(network: nn.Module, batch: int, shape: tuple[int, ...]) -> Tensor:
 def _bytes(tensors: Iterable[Tensor]) -> int:
     """Each storage once, however many tensors share it."""
     return sum(
-        t.untyped_storage().nbytes() if not t.is_meta else t.numel() * t.element_size() for t in {_key(t): t for t in tensors}.values()
+        t.untyped_storage().nbytes() if not t.is_meta else t.numel() * t.element_size()
+        for t in {_key(t): t for t in tensors}.values()
     )
 
 
@@ -123,7 +150,8 @@ def _key(tensor: Tensor) -> int:
 
 
 def saved(network: nn.Module, pictures: Tensor) -> int:
-    """Bytes that autograd keeps when the network answers these pictures as it stands: each storage once, and no parameter or buffer."""
+    """Bytes that autograd keeps when the network answers these pictures as it stands: each storage
+    once, and no parameter or buffer."""
     own = {_key(tensor) for tensor in [*network.parameters(), *network.buffers()]}
     kept: dict[int, torch.UntypedStorage] = {}
 
@@ -139,7 +167,8 @@ def saved(network: nn.Module, pictures: Tensor) -> int:
 
 
 def peak(network: nn.Module, pictures: Tensor) -> int:
-    """Most bytes alive at once, without parameters and buffers, while the network answers these pictures; they are counted too."""
+    """Most bytes alive at once, without parameters and buffers, while the network answers these
+    pictures; they are counted too."""
     watch = _Alive([*network.parameters(), *network.buffers()], pictures)
     with blank(), torch.no_grad(), watch:
         network(pictures)
@@ -147,7 +176,8 @@ def peak(network: nn.Module, pictures: Tensor) -> int:
 
 
 class _Alive(TorchDispatchMode):
-    """Adds up the storages that operations make, and takes away those that nothing holds any more. Views and in-place work make none."""
+    """Adds up the storages that operations make, and takes away those that nothing holds any more.
+    Views and in-place work make none."""
 
     def __init__(self, own: list[Tensor], pictures: Tensor) -> None:
         super().__init__()
@@ -169,6 +199,9 @@ class _Alive(TorchDispatchMode):
         for tensor in tensors:
             storage = tensor.untyped_storage()
             if storage._cdata not in self.own:
-                self.held[storage._cdata] = (torch.multiprocessing.reductions.StorageWeakRef(storage), storage.nbytes())
+                self.held[storage._cdata] = (
+                    torch.multiprocessing.reductions.StorageWeakRef(storage),
+                    storage.nbytes(),
+                )
         self.held = {key: of for key, of in self.held.items() if not of[0].expired()}
         self.most = max(self.most, sum(size for _, size in self.held.values()))

@@ -12,7 +12,8 @@ Shape = tuple[int, ...]
 
 CONVOLUTIONS = {"conv1d", "conv2d", "conv3d"}
 TRANSPOSED = {"conv_transpose1d", "conv_transpose2d", "conv_transpose3d"}
-# What multiplies in a way that no rule here counts. It is said to be unavailable rather than guessed.
+# What multiplies in a way that no rule here counts. It is said to be unavailable rather than
+# guessed.
 UNCOUNTED = {
     "lstm",
     "gru",
@@ -24,16 +25,24 @@ UNCOUNTED = {
     "rnn_relu_cell",
     "multi_head_attention_forward",
 }
-UNCOUNTED |= {"native_multi_head_attention", "transformer_encoder_layer_fwd", "bilinear", "tensordot", "apply"}
+UNCOUNTED |= {
+    "native_multi_head_attention",
+    "transformer_encoder_layer_fwd",
+    "bilinear",
+    "tensordot",
+    "apply",
+}
 # By numbers that are fixed and no layer's.
 FIXED = {"bicubic"}
 
 
 def macs_of(node: Node, nodes: Sequence[Node]) -> int | None:
-    """MACs of one operation for one picture: 0 where it does not multiply matrices, None where that cannot be derived.
+    """MACs of one operation for one picture: 0 where it does not multiply matrices, None where that
+    cannot be derived.
 
-    A convolution: H_out·W_out·C_out·f·f·C_in/groups. A transposed one multiplies every input with every tap of its kernel, those
-    that padding cuts off again included. A product of matrices, a dense layer's too: numbers that come out × length of the sums.
+    A convolution: H_out·W_out·C_out·f·f·C_in/groups. A transposed one multiplies every input with
+    every tap of its kernel, those that padding cuts off again included. A product of matrices, a
+    dense layer's too: numbers that come out × length of the sums.
     """
     if node.op in UNCOUNTED:
         return None
@@ -43,7 +52,9 @@ def macs_of(node: Node, nodes: Sequence[Node]) -> int | None:
 
 def has_weights(node: Node) -> bool:
     """Whether something that does not come from the picture takes part in the multiplication."""
-    return len(node.inputs) < 2 and node.op not in FIXED and (node.op in RULES or node.op in UNCOUNTED)
+    return (
+        len(node.inputs) < 2 and node.op not in FIXED and (node.op in RULES or node.op in UNCOUNTED)
+    )
 
 
 def argument(node: Node, place: int, name: str, default: Any = None) -> Any:
@@ -101,7 +112,11 @@ def _einsum(node: Node, shapes: Sequence[Shape]) -> int | None:
     terms = str(equation).replace(" ", "").split("->")[0].split(",")
     if len(factors) != 2 or "." in equation or len(terms) != 2 or len(shapes) != 2:
         return None
-    sides = {letter: side for term, shape in zip(terms, shapes, strict=True) for letter, side in zip(term, shape, strict=True)}
+    sides = {
+        letter: side
+        for term, shape in zip(terms, shapes, strict=True)
+        for letter, side in zip(term, shape, strict=True)
+    }
     return math.prod(sides.values())
 
 

@@ -15,7 +15,8 @@ EPSILON = sys.float_info.epsilon
 
 @dataclass(frozen=True)
 class Quotient:
-    """derivative: as claimed; central: (f(x + step) − f(x − step)) / 2·step; difference: of the two, relative."""
+    """derivative: as claimed; central: (f(x + step) − f(x − step)) / 2·step;
+    difference: of the two, relative."""
 
     derivative: float
     central: float
@@ -25,7 +26,8 @@ class Quotient:
 
 @dataclass(frozen=True)
 class Check:
-    """names: how many there are; quotients: of those that could be checked. reason: why some or all were not."""
+    """names: how many there are; quotients: of those that could be checked.
+    reason: why some or all were not."""
 
     names: int
     quotients: Mapping[str, Quotient]
@@ -52,8 +54,11 @@ class Check:
         }
 
 
-def check(at: Callable[[str, float], float | None], claimed: Mapping[str, tuple[float, float]], names: int) -> Check:
-    """claimed: (where, derivative) of each name. at(name, x): the function with that one number changed, None where it may not be asked."""
+def check(
+    at: Callable[[str, float], float | None], claimed: Mapping[str, tuple[float, float]], names: int
+) -> Check:
+    """claimed: (where, derivative) of each name. at(name, x): the function with that one number
+    changed, None where it may not be asked."""
     found, left_out = {}, []
     for name, (x, derivative) in claimed.items():
         best = central(partial(at, name), x)
@@ -61,20 +66,27 @@ def check(at: Callable[[str, float], float | None], claimed: Mapping[str, tuple[
             left_out.append(name)
             continue
         quotient, step, size = best
-        # A derivative of almost 0 is held against what the function would lose by one part in a million of its size.
+        # A derivative of almost 0 is held against what the function would lose by one part in a
+        # million of its size.
         scale = max(abs(derivative), abs(quotient), 1e-6 * size / max(abs(x), 1.0))
-        found[name] = Quotient(derivative, quotient, step, abs(derivative - quotient) / scale if scale else 0.0)
+        found[name] = Quotient(
+            derivative, quotient, step, abs(derivative - quotient) / scale if scale else 0.0
+        )
     reason = f"no step was small enough for {', '.join(left_out[:5])}" if left_out else ""
     return Check(names, found, reason)
 
 
 def central(f: Callable[[float], float | None], x: float) -> tuple[float, float, float] | None:
-    """(quotient, step, |f|) at the step with the least error to be expected; None where f is not defined around x.
+    """(quotient, step, |f|) at the step with the least error to be expected; None where f is not
+    defined around x.
 
-    Steps go from 1e-2 to 1e-10 times |x| and times 1. Large ones suffer from curvature, which shows as a change from one step to the next;
-    small ones from rounding, ε·|f|/step.
+    Steps go from 1e-2 to 1e-10 times |x| and times 1. Large ones suffer from curvature, which shows
+    as a change from one step to the next; small ones from rounding, ε·|f|/step.
     """
-    steps = sorted({size * 10.0**-power for size in (abs(x), 1.0) if size for power in range(2, 11)}, reverse=True)
+    steps = sorted(
+        {size * 10.0**-power for size in (abs(x), 1.0) if size for power in range(2, 11)},
+        reverse=True,
+    )
     tried: list[tuple[float, float, float]] = []
     for step in steps:
         high, low = x + step, x - step

@@ -1,4 +1,5 @@
-"""The command line: thin, one file a verb. Results on stdout, progress on stderr, exit codes as the documentation lists them."""
+"""The command line: thin, one file a verb. Results on stdout, progress on stderr, exit codes as the
+documentation lists them."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ from . import check, compare, evaluate, inspect, lab, predict, train, tune, weig
 app = typer.Typer(
     name="pellucid",
     help="A glass-box toolkit for convolutional computer vision.",
-    epilog="Exit codes: 0 ok, 1 findings, 2 usage, 3 data, 4 model, 6 non-finite loss, 7 machine (disk, memory), 130 interrupted. "
+    epilog="Exit codes: 0 ok, 1 findings, 2 usage, 3 data, 4 model, 6 non-finite loss, 7 machine "
+    "(disk, memory), 130 interrupted. "
     "--debug shows tracebacks.",
     no_args_is_help=True,
     add_completion=False,
@@ -25,7 +27,9 @@ for verb in (check, train, evaluate, predict, inspect, weights, lab, tune, compa
 
 
 @app.callback(invoke_without_command=True)
-def root(version: bool = typer.Option(False, "--version", help="Show the version and exit.")) -> None:
+def root(
+    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
     if version:
         from .. import __version__
 
@@ -37,7 +41,8 @@ def main() -> None:
     """Runs a verb; whatever goes wrong becomes one line on stderr and an exit code."""
     debug = "--debug" in sys.argv
     sys.argv[1:] = [word for word in sys.argv[1:] if word != "--debug"]
-    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that the terminal cannot show is escaped, as it is on stderr
+    # a name that the terminal cannot show is escaped, as it is on stderr
+    if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
@@ -52,17 +57,28 @@ def main() -> None:
 
 def _told(error: BaseException) -> int:
     """Says in one line what went wrong; the exit code."""
-    if isinstance(error, MemoryError) or "allocate memory" in str(error) or "out of memory" in str(error):
+    if (
+        isinstance(error, MemoryError)
+        or "allocate memory" in str(error)
+        or "out of memory" in str(error)
+    ):
         error = MachineError("the machine has too little memory for this; lower --batch or --size")
     if isinstance(error, PellucidError):
         message, code = str(error), error.code
     elif isinstance(error, KeyboardInterrupt | typer.Abort):
         message, code = "interrupted", INTERRUPTED
     elif isinstance(error, OSError):
-        message, code = f"{error.filename or 'this machine'}: {error.strerror or error}", MachineError.code
-    elif hasattr(error, "format_message"):  # the command-line parser's own: an unknown option, a missing argument
+        message, code = (
+            f"{error.filename or 'this machine'}: {error.strerror or error}",
+            MachineError.code,
+        )
+    elif hasattr(error, "format_message"):
+        # the command-line parser's own: an unknown option, a missing argument
         message, code = error.format_message(), getattr(error, "exit_code", 2)
     else:
-        message, code = f"{type(error).__name__}: {error} (this is a bug in Pellucid; --debug shows where)", 1
+        message, code = (
+            f"{type(error).__name__}: {error} (this is a bug in Pellucid; --debug shows where)",
+            1,
+        )
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return code

@@ -10,26 +10,49 @@ import typer
 
 def command(
     model: str = typer.Argument(help="A run folder, or a name of `pellucid weights list`."),
-    data: str = typer.Argument(None, help="Pictures with answers; without it, the test part of the run's own data."),
+    data: str = typer.Argument(
+        None, help="Pictures with answers; without it, the test part of the run's own data."
+    ),
     crops: str = typer.Option(
         "one",
-        help="Views of each picture whose answers are made one: one or flip; for classes also ten, for objects tiles, for masks eight.",
+        help=(
+            "Views of each picture whose answers are made one: one or flip; for classes also ten, "
+            "for objects tiles, for masks eight."
+        ),
     ),
-    with_models: list[str] = typer.Option([], "--with", help="Another run to average with; may be given several times."),
-    costs: str = typer.Option(None, help="CSV, classes x classes: what answering the column costs when the row is true."),
+    with_models: list[str] = typer.Option(
+        [], "--with", help="Another run to average with; may be given several times."
+    ),
+    costs: str = typer.Option(
+        None, help="CSV, classes x classes: what answering the column costs when the row is true."
+    ),
     device: str = typer.Option(None, help='"cpu", "cuda", "cuda:1".'),
-    skip_bad: bool = typer.Option(False, "--skip-bad", help="Leave out pictures that cannot be read (at most 1 %)."),
+    skip_bad: bool = typer.Option(
+        False, "--skip-bad", help="Leave out pictures that cannot be read (at most 1 %)."
+    ),
     as_json: bool = typer.Option(False, "--json", help="The evidence as JSON on stdout."),
 ) -> None:
     """Score a trained model: every figure with its 95 % interval."""
-    from ..core.words import plural
-    from ..engine.evaluate import evaluate
+    from ..engine.inference.evaluate import evaluate
+    from ..plots.formatting import plural
 
-    result = evaluate(model, data, crops=crops, with_models=with_models, costs=costs, device=device, skip_bad=skip_bad, quiet=as_json)
+    result = evaluate(
+        model,
+        data,
+        crops=crops,
+        with_models=with_models,
+        costs=costs,
+        device=device,
+        skip_bad=skip_bad,
+        quiet=as_json,
+    )
     if as_json:
         print(json.dumps(dataclasses.asdict(result), ensure_ascii=False))
     else:
-        print(f"{plural(result.pictures, 'picture')} ({'the test part' if result.part == 'test' else 'all that were given'})")
+        print(
+            f"{plural(result.pictures, 'picture')} "
+            f"({'the test part' if result.part == 'test' else 'all that were given'})"
+        )
         print("\n".join(_lines(result.evidence) + _gained(result.test_time)))
     for note in result.notes:
         print(note, file=sys.stderr)
@@ -37,46 +60,63 @@ def command(
 
 def _lines(evidence: dict[str, Any]) -> list[str]:
     """A line a figure, then a line a class."""
-    from ..core.words import NO_SHARES, named
+    from ..plots.formatting import NO_SHARES, named
 
     units = {name: f" {unit}" for name, (_, unit) in NO_SHARES.items() if unit}
     scores = {name: score for name, score in evidence.items() if _is_score(score)}
-    lines = [f"{named(name):<20} {_figure(score)}{units.get(name, '')}{_of(score)}" for name, score in scores.items()]
+    lines = [
+        f"{named(name):<20} {_figure(score)}{units.get(name, '')}{_of(score)}"
+        for name, score in scores.items()
+    ]
     width = max((len(name) for name in evidence.get("per_class", {})), default=0)
     for name, scores in evidence.get("per_class", {}).items():
-        parts = "  ".join(f"{key} {_figure(score)}" for key, score in scores.items() if _is_score(score))
+        parts = "  ".join(
+            f"{key} {_figure(score)}" for key, score in scores.items() if _is_score(score)
+        )
         lines.append(f"  {name:<{width}}  {parts}")
     return lines
 
 
 def _gained(found: dict[str, Any]) -> list[str]:
-    """What crops and an ensemble gained over the model as it is, and what that cost; nothing where neither was asked for."""
+    """What crops and an ensemble gained over the model as it is, and what that cost; nothing where
+    neither was asked for."""
     if not found:
         return []
-    from ..core.words import named
+    from ..plots.formatting import named
 
     score = found["score"]
     lines = [
-        f"{'as it is':<20} {_figure(found['as_it_is'][score])}  ({named(score)} of the first model, one view a picture)",
+        (
+            f"{'as it is':<20} {_figure(found['as_it_is'][score])}  ({named(score)} of the first "
+            "model, one view a picture)"
+        ),
         _gain("gain", found, named(score)),
     ]
     if "members" in found:
         best = found["over_best_member"]
-        lines += [f"{'  a member':<20} {_figure(each[score])}  ({each['model']})" for each in found["members"]]
+        lines += [
+            f"{'  a member':<20} {_figure(each[score])}  ({each['model']})"
+            for each in found["members"]
+        ]
         lines += [_gain("over the best member", best, best["model"])]
         lines += [f"{'over their mean':<20} {_signed(found['over_mean_of_members'])}"]
     cost = found["cost"]
     return [
         *lines,
-        f"{'cost':<20} {cost['views_per_picture']:.0f} views a picture instead of 1: {cost['ratio']:.1f} times the seconds "
-        f"({cost['seconds']:.2f} instead of {cost['seconds_as_it_is']:.2f}; {cost['pictures_per_second']:.0f} pictures a second "
+        f"{'cost':<20} {cost['views_per_picture']:.0f} views a picture instead of 1: "
+        f"{cost['ratio']:.1f} times the seconds "
+        f"({cost['seconds']:.2f} instead of {cost['seconds_as_it_is']:.2f}; "
+        f"{cost['pictures_per_second']:.0f} pictures a second "
         f"instead of {cost['pictures_per_second_as_it_is']:.0f})",
     ]
 
 
 def _gain(name: str, found: dict[str, Any], what: str) -> str:
     if test := found.get("mcnemar"):
-        what += f"; right only so: {test['only_a']}, only without: {test['only_b']}, McNemar p = {test['p']:.2g}"
+        what += (
+            f"; right only so: {test['only_a']}, only without: {test['only_b']}, "
+            f"McNemar p = {test['p']:.2g}"
+        )
     return f"{name:<20} {_signed(found['gain'])}  ({what})"
 
 

@@ -9,7 +9,10 @@ import typer
 
 from ..core.errors import UsageError
 
-USAGE = {"picture": "pellucid inspect --filter sobel_x PICTURE --out FILE.png", "network": "pellucid inspect resnet18"}
+USAGE = {
+    "picture": "pellucid inspect --filter sobel_x PICTURE --out FILE.png",
+    "network": "pellucid inspect resnet18",
+}
 # Which other options go with which question; "" is the plain account of a network.
 TAKES = {
     "": ("input", "classes", "data", "html"),
@@ -24,59 +27,93 @@ def command(
     words: list[str] = typer.Argument(
         None,
         metavar="NETWORK",
-        help='A name ("resnet18"), a notation ("C16 B R P L10"), a run folder, or MODULE:FUNCTION or FILE.py:FUNCTION that returns an '
-        "nn.Module; the last two run that code. With --expression its values (a=2 b=1), with --filter a picture.",
+        help='A name ("resnet18"), a notation ("C16 B R P L10"), a run folder, or MODULE:FUNCTION '
+        "or FILE.py:FUNCTION that returns an "
+        "nn.Module; the last two run that code. With --expression its values (a=2 b=1), "
+        "with --filter a picture.",
     ),
     input: str = typer.Option(None, help="Channels x height x width, as in 3x224x224."),
     classes: int = typer.Option(None, min=1, help="Answers of a named network (10)."),
-    data: str = typer.Option(None, help="Hold it against this data set; sets input and classes as training would."),
-    html: Path = typer.Option(None, help="Also write one page with the drawing and the account to this file."),
-    gradcheck: bool = typer.Option(False, "--gradcheck", help="Hold every gradient against central differences; 1 if one is wrong."),
-    look: Path = typer.Option(None, help="A picture; write what the layers of a trained network make of it to --out."),
-    expression: str = typer.Option(None, help='Instead of a network, an expression as a graph: "(a+b)*(b+1)" a=2 b=1.'),
+    data: str = typer.Option(
+        None, help="Hold it against this data set; sets input and classes as training would."
+    ),
+    html: Path = typer.Option(
+        None, help="Also write one page with the drawing and the account to this file."
+    ),
+    gradcheck: bool = typer.Option(
+        False,
+        "--gradcheck",
+        help="Hold every gradient against central differences; 1 if one is wrong.",
+    ),
+    look: Path = typer.Option(
+        None, help="A picture; write what the layers of a trained network make of it to --out."
+    ),
+    expression: str = typer.Option(
+        None, help='Instead of a network, an expression as a graph: "(a+b)*(b+1)" a=2 b=1.'
+    ),
     svg: Path = typer.Option(None, help="Draw the graph of --expression to this file."),
-    filter: str = typer.Option(None, help='Instead of a network, a filter on a picture, to --out: "sobel_x", "gabor", "all".'),
+    filter: str = typer.Option(
+        None,
+        help='Instead of a network, a filter on a picture, to --out: "sobel_x", "gabor", "all".',
+    ),
     out: Path = typer.Option(None, help="The picture that --look or --filter writes."),
     as_json: bool = typer.Option(False, "--json", help="The result as JSON on stdout."),
 ) -> None:
-    """Shapes, parameters, multiplications, memory and receptive field of each layer, before anything runs."""
+    """Shapes, parameters, multiplications, memory and receptive field of each layer,
+    before anything runs."""
     options = dict(input=input, classes=classes, data=data, html=html, svg=svg, out=out)
     asked = dict(gradcheck=gradcheck or None, look=look, expression=expression, filter=filter)
-    _fits([name for name, value in asked.items() if value is not None], [name for name, value in options.items() if value is not None])
+    _fits(
+        [name for name, value in asked.items() if value is not None],
+        [name for name, value in options.items() if value is not None],
+    )
     if expression is not None:
         return _graph(expression, words or [], svg, as_json)
     if len(words or []) != 1:
         what = "picture" if filter is not None else "network"
-        raise UsageError(f"name one {what}, not {len(words or [])}" + ("" if words else f"; {USAGE[what]}"))
+        raise UsageError(
+            f"name one {what}, not {len(words or [])}" + ("" if words else f"; {USAGE[what]}")
+        )
     network = words[0]
     if filter is not None or look is not None:
         return _picture(filter, network, look, out, as_json)
     if gradcheck:
         return _gradients(network, input, classes, as_json)
-    from ..engine.inspect import inspect
+    from ..inspection.network import inspect
 
     # What a network of the user's own prints is not the account.
     with contextlib.redirect_stdout(sys.stderr):
-        anatomy = inspect(network, input=input, classes=classes, data=data, html=html, quiet=as_json)
+        anatomy = inspect(
+            network, input=input, classes=classes, data=data, html=html, quiet=as_json
+        )
         anatomy.memory  # noqa: B018 - derived when it is first asked for, by passes of the network
     print(json.dumps(anatomy.to_json(), ensure_ascii=False) if as_json else anatomy.text())
 
 
 def _fits(asked: list[str], options: list[str]) -> None:
-    """Raises UsageError for two questions at once, and for an option that belongs to another one."""
+    """Raises UsageError for two questions at once, and for an option that belongs to
+    another one."""
     if len(asked) > 1:
         raise UsageError(f"--{asked[0]} and --{asked[1]} are two questions; ask one at a time")
     question = asked[0] if asked else ""
     for option in options:
         if option not in TAKES[question]:
-            owners = [f"--{name}" if name else "a plain inspect" for name, takes in TAKES.items() if option in takes]
-            raise UsageError(f"--{option} goes with {' or '.join(owners)}{f', not with --{question}' if question else ''}; leave it out")
+            owners = [
+                f"--{name}" if name else "a plain inspect"
+                for name, takes in TAKES.items()
+                if option in takes
+            ]
+            raise UsageError(
+                f"--{option} goes with "
+                f"{' or '.join(owners)}{f', not with --{question}' if question else ''}; "
+                "leave it out"
+            )
     if question in ("look", "filter") and "out" not in options:
         raise UsageError(f"--{question} writes a picture; say where with --out FILE.png")
 
 
 def _graph(expression: str, values: list[str], svg: Path | None, as_json: bool) -> None:
-    from ..engine import graph
+    from ..inspection import graph
 
     result = graph.expression(expression, values, svg=svg)
     print(json.dumps(result.to_json(), ensure_ascii=False) if as_json else graph.describe(result))
@@ -84,17 +121,23 @@ def _graph(expression: str, values: list[str], svg: Path | None, as_json: bool) 
         raise typer.Exit(1)
 
 
-def _picture(filter: str | None, word: str, look: Path | None, out: Path | None, as_json: bool) -> None:
-    from ..engine import look as looking
+def _picture(
+    filter: str | None, word: str, look: Path | None, out: Path | None, as_json: bool
+) -> None:
+    from ..inspection import feature_maps as looking
 
     assert out is not None
-    said = looking.filtered(filter, word, out) if filter is not None else looking.look(word, str(look), out)
+    said = (
+        looking.filtered(filter, word, out)
+        if filter is not None
+        else looking.look(word, str(look), out)
+    )
     print(json.dumps({"picture": str(out), "about": said}, ensure_ascii=False) if as_json else said)
     print(f"picture: {out}", file=sys.stderr)
 
 
 def _gradients(network: str, input: str | None, classes: int | None, as_json: bool) -> None:
-    from ..engine.inspect import gradcheck
+    from ..inspection.network import gradcheck
 
     with contextlib.redirect_stdout(sys.stderr):
         result = gradcheck(network, input=input, classes=classes)

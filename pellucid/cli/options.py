@@ -9,7 +9,7 @@ from typing import Any, get_type_hints
 
 import typer
 
-from ..engine.recipe import Recipe
+from ..engine.run.settings import Recipe
 
 
 def settings() -> list[inspect.Parameter]:
@@ -26,19 +26,30 @@ def settings() -> list[inspect.Parameter]:
         )
         # None stands for "not given", so that a recipe file is not overridden by defaults.
         option = typer.Option(None, help=text, show_default=False)
-        options.append(inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind))
+        options.append(
+            inspect.Parameter(
+                setting.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind
+            )
+        )
     return options
 
 
 def with_settings(verb: Callable[..., None]) -> Callable[..., None]:
-    """A command whose options are the verb's own ones, and the settings of a recipe in place of its `**settings`."""
+    """A command whose options are the verb's own ones,
+    and the settings of a recipe in place of its `**settings`."""
 
     def command(**arguments: Any) -> None:
         verb(**arguments)
 
     hints = get_type_hints(verb)
-    own = [p for p in inspect.signature(verb).parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    given = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[p.name]) for p in own] + settings()
+    own = [
+        p
+        for p in inspect.signature(verb).parameters.values()
+        if p.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    given = [
+        p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[p.name]) for p in own
+    ] + settings()
     command.__signature__ = inspect.Signature(given)  # type: ignore[attr-defined]
     command.__annotations__ = {p.name: p.annotation for p in given}
     command.__doc__ = verb.__doc__

@@ -9,7 +9,13 @@ from .options import with_settings
 
 
 def _train(
-    data: str = typer.Argument(None, help="A folder, CSV, IDX, NPZ, or `digits`; boxes (COCO, VOC, YOLO), masks, NIfTI, sharp pictures."),
+    data: str = typer.Argument(
+        None,
+        help=(
+            "A folder, CSV, IDX, NPZ, or `digits`; boxes (COCO, VOC, YOLO), masks, NIfTI, "
+            "sharp pictures."
+        ),
+    ),
     recipe: str = typer.Option(None, help="A TOML file of settings; those given here come first."),
     name: str = typer.Option(None, help="Of the run folder: runs/<task>/<name>[-N]."),
     resume: str = typer.Option(None, help="Take this unfinished run to its end, exactly."),
@@ -17,7 +23,7 @@ def _train(
     **settings: Any,
 ) -> None:
     """Train a network on pictures with answers, and write a run folder with a report."""
-    from ..engine.train import train
+    from ..engine.run.train import train
 
     given = {key: value for key, value in settings.items() if value is not None}
     run = train(data, recipe=recipe, name=name, resume=resume, **given)

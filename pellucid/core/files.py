@@ -17,14 +17,17 @@ from .errors import DataError, MachineError, UsageError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file that takes the place of `path` when the block ends, and leaves nothing behind when it fails.
+    """A binary file that takes the place of `path` when the block ends, and leaves nothing behind
+    when it fails.
 
     Raises MachineError when the disk is full or the folder may not be written.
     """
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, temporary = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part"
+        )
         with os.fdopen(handle, "wb") as file:
             yield file
             file.flush()
@@ -33,8 +36,15 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
         os.replace(temporary, path)
         _sync_folder(path.parent)
     except OSError as error:
-        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose a folder that may be written"
-        raise MachineError(f"{path}: could not be written ({error.strerror or error}); nothing was changed: {advice}") from error
+        advice = (
+            "free some space"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "choose a folder that may be written"
+        )
+        raise MachineError(
+            f"{path}: could not be written ({error.strerror or error}); "
+            f"nothing was changed: {advice}"
+        ) from error
     finally:
         if temporary is not None:
             with suppress(FileNotFoundError):
@@ -73,7 +83,8 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
-    """The tables of a file that the user wrote. what: "recipe", "study". Raises UsageError, and DataError where it may not be read."""
+    """The tables of a file that the user wrote. what: "recipe", "study". Raises UsageError, and
+    DataError where it may not be read."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

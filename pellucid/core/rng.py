@@ -1,7 +1,8 @@
 """Random numbers that depend on (seed, epoch, sample) alone.
 
-A generator that is advanced draw by draw gives other numbers when a run is resumed or its batches are shared out over
-processes. Here each number is a hash of where it belongs, so any process can compute any of them at any time.
+A generator that is advanced draw by draw gives other numbers when a run is resumed or its batches
+are shared out over processes. Here each number is a hash of where it belongs, so any process can
+compute any of them at any time.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def _hash(*keys: np.ndarray | int) -> np.ndarray:
 
 
 class Draws:
-    """Random numbers for some samples of one epoch: row i belongs to `indices[i]`, whatever else is in the batch.
+    """Random numbers for some samples of one epoch: row i belongs to `indices[i]`, whatever else is
+    in the batch.
 
     Each call draws the next `count` numbers of every sample.
     """
@@ -49,5 +51,6 @@ class Draws:
 
 
 def generator(*keys: int) -> np.random.Generator:
-    """A NumPy generator whose whole sequence follows from the keys, for work that is done in one piece (a split, a shuffle)."""
+    """A NumPy generator whose whole sequence follows from the keys, for work that is done in one
+    piece (a split, a shuffle)."""
     return np.random.Generator(np.random.Philox(key=int(_hash(*keys)[0])))

@@ -9,22 +9,24 @@ from typing import Any
 
 import numpy as np
 
-from ..core.augment import Augmentation
-from ..core.draw import sheet
 from ..core.errors import UsageError
-from ..core.images import write
 from ..core.rng import Draws
-from . import batches
-from . import recipe as recipes
-from .prepare import PARTS, Prepared, pictures_of, prepare
-from .say import Say
+from ..data.images import write
+from ..plots.annotate import sheet
+from ..transforms.augment import Augmentation
+from .run import batches
+from .run import settings as recipes
+from .run.prepare import PARTS, Prepared, pictures_of, prepare
+from .run.progress import Say
 
-TIMES, COLUMNS, SIDE = 16, 4, 200  # of the sheet of one picture; a cell is about so many pixels wide
+# of the sheet of one picture; a cell is about so many pixels wide
+TIMES, COLUMNS, SIDE = 16, 4, 200
 
 
 @dataclass(frozen=True)
 class Check:
-    """facts: as in `data.json`. settings: what `train` would do. findings: what is wrong or worth a look; empty when all is well.
+    """facts: as in `data.json`. settings: what `train` would do. findings: what is wrong or worth a
+    look; empty when all is well.
 
     sheet: where the changes of augmentation were drawn, if they were asked for.
     """
@@ -38,9 +40,16 @@ class Check:
         facts, lines = self.facts, []
         lines.append(f"{facts['source']}: {facts['why']}")
         sizes = facts["sizes"]
-        shapes = f"{_by(sizes['smallest'])} to {_by(sizes['largest'])}, median {_by(sizes['median'])} (height x width)"
+        shapes = (
+            f"{_by(sizes['smallest'])} to {_by(sizes['largest'])}, "
+            f"median {_by(sizes['median'])} (height x width)"
+        )
         kinds = f"channels {_counts(facts['channels'])}; bits {_counts(facts['bits'])}"
-        lines.append(f"pictures: {shapes if sizes['smallest'] != sizes['largest'] else _by(sizes['smallest'])}; {kinds}")
+        lines.append(
+            "pictures: "
+            f"{shapes if sizes['smallest'] != sizes['largest'] else _by(sizes['smallest'])}; "
+            f"{kinds}"
+        )
         lines.append("")
         lines += _table(facts)
         lines.append("")
@@ -48,33 +57,70 @@ class Check:
         lines += [f"- left out: {file}: {reason}" for file, reason in _few(facts["left_out"])]
         s = self.settings
         size = _by(s["size"])
-        lines.append(f"- would train: {s['model']} at {size}, {s['epochs']} epochs of batches of {s['batch']}")
+        lines.append(
+            f"- would train: {s['model']} at {size}, "
+            f"{s['epochs']} epochs of batches of {s['batch']}"
+        )
         if self.sheet is not None:
-            lines.append(f"- augmentation {s['augment']}: {_strengths(s)}; one picture {TIMES} times: {self.sheet}")
+            lines.append(
+                f"- augmentation {s['augment']}: {_strengths(s)}; "
+                f"one picture {TIMES} times: {self.sheet}"
+            )
         lines.append("")
         lines += [f"! {finding}" for finding in self.findings] or ["no findings: ready to train"]
         return "\n".join(lines)
 
 
 def _table(facts: dict[str, Any]) -> list[str]:
-    """A row a class with what is counted of it in each part; where that is not pictures, these and the empty ones of them below."""
+    """A row a class with what is counted of it in each part; where that is not pictures, these and
+    the empty ones of them below."""
     counts, counted = facts["counts"], facts.get("counted", "pictures")
     rows = [(name, [counts[part][name] for part in PARTS]) for name in facts["classes"]]
-    rows.append(("total" if counted == "pictures" else f"all {counted}", [sum(counts[part].values()) for part in PARTS]))
+    rows.append(
+        (
+            "total" if counted == "pictures" else f"all {counted}",
+            [sum(counts[part].values()) for part in PARTS],
+        )
+    )
     if counted != "pictures":
-        rows += [(label, [facts[key][part] for part in PARTS]) for key, label in (("pictures", "pictures"), ("empty", "  without any"))]
+        rows += [
+            (label, [facts[key][part] for part in PARTS])
+            for key, label in (("pictures", "pictures"), ("empty", "  without any"))
+        ]
     width = max(5, *(len(name) for name, _ in rows))
     head = f"{'class':<{width}}" + "".join(f"{part:>12}" for part in (*PARTS, "total"))
-    return [head, *(f"{name:<{width}}" + "".join(f"{n:>12,}" for n in [*row, sum(row)]) for name, row in rows)]
+    return [
+        head,
+        *(
+            f"{name:<{width}}" + "".join(f"{n:>12,}" for n in [*row, sum(row)])
+            for name, row in rows
+        ),
+    ]
 
 
-def check(data: str | Path, *, show_augment: bool = False, out: str | Path | None = None, quiet: bool = False, **settings: Any) -> Check:
-    """Reads every picture once and changes nothing. Raises DataError only where nothing can be said (no such folder, no classes).
+def check(
+    data: str | Path,
+    *,
+    show_augment: bool = False,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Check:
+    """Reads every picture once and changes nothing. Raises DataError only where nothing can be said
+    (no such folder, no classes).
 
-    show_augment: draws a picture as training would change it, to `out` or augment.png; a number is added where that file is there.
+    show_augment: draws a picture as training would change it, to `out` or augment.png; a number is
+    added where that file is there.
     """
-    if out is not None and Path(data).is_dir() and Path(out).resolve().is_relative_to(Path(data).resolve()):
-        raise UsageError(f"{out}: lies in the data, where it would be taken for one of the pictures; choose another place")
+    if (
+        out is not None
+        and Path(data).is_dir()
+        and Path(out).resolve().is_relative_to(Path(data).resolve())
+    ):
+        raise UsageError(
+            f"{out}: lies in the data, where it would be taken for one of the pictures; "
+            "choose another place"
+        )
     prepared = prepare(data, recipes.make(**settings), Say(quiet), any_bad=True)
     drawn = None
     if show_augment:
@@ -84,24 +130,35 @@ def check(data: str | Path, *, show_augment: bool = False, out: str | Path | Non
 
 
 def augment_sheet(prepared: Prepared, number: int = 0) -> np.ndarray:
-    """uint8 H×W×3: a training picture untouched, then fifteen times as training would change it, each time with other random numbers.
+    """uint8 H×W×3: a training picture untouched, then fifteen times as training would change it,
+    each time with other random numbers.
 
-    Where pictures are mixed, the partners are other training pictures. What a result counts as stands under it where that has changed.
+    Where pictures are mixed, the partners are other training pictures. What a result counts as
+    stands under it where that has changed.
     """
     views, room = prepared.part("train"), prepared.room
     others = np.linspace(0, len(views), TIMES, endpoint=False).astype(int)[1:]
     # A picture's partner is the next one of its batch.
     batch = views.batch(np.stack([np.full(TIMES - 1, number), others], axis=1).reshape(-1))
-    changed = room.show(room.augment(batch, Draws(prepared.recipe.seed, 0, np.arange(len(batch))), 0.0))[::2]
-    untouched, truth = room.show(views.batch(np.array([number])))[0]
+    changed = room.show(
+        room.augment(batch, Draws(prepared.recipe.seed, 0, np.arange(len(batch))), 0.0)
+    )[::2]
+    untouched, target = room.show(views.batch(np.array([number])))[0]
     pictures = [untouched, *(picture for picture, _ in changed)]
     longer = max(pictures[0].shape[:2])
     side = longer * max(1, round(SIDE / longer)) if longer <= 2 * SIDE else 2 * SIDE
-    return sheet(pictures, ["as it is", *("" if title == truth else title for _, title in changed)], COLUMNS, side)
+    return sheet(
+        pictures,
+        ["as it is", *("" if title == target else title for _, title in changed)],
+        COLUMNS,
+        side,
+    )
 
 
 def _strengths(settings: dict[str, Any]) -> str:
-    return str(Augmentation(**{setting.name: settings[setting.name] for setting in fields(Augmentation)}))
+    return str(
+        Augmentation(**{setting.name: settings[setting.name] for setting in fields(Augmentation)})
+    )
 
 
 def _unused(path: Path) -> Path:
@@ -118,14 +175,23 @@ def _findings(facts: dict[str, Any]) -> list[str]:
     if findings:
         total = len(findings) + sum(pictures_of(facts, *PARTS))
         share = len(findings) / total
-        skip = "--skip-bad leaves them out" if share <= batches.BAD_ALLOWED else "too many to be skipped (1 % at most)"
-        findings.append(f"{len(findings)} of {total:,} pictures cannot be read ({share:.1%}): {skip}")
+        skip = (
+            "--skip-bad leaves them out"
+            if share <= batches.BAD_ALLOWED
+            else "too many to be skipped (1 % at most)"
+        )
+        findings.append(
+            f"{len(findings)} of {total:,} pictures cannot be read ({share:.1%}): {skip}"
+        )
     findings += [note for note in facts["notes"] if note.startswith("WARNING")]
     train = facts["counts"]["train"]
     least, most = min(train, key=train.__getitem__), max(train, key=train.__getitem__)
     if train[least] * 10 < train[most]:
         findings.append(
-            f"imbalance: {most} has {train[most]:,} training {facts.get('counted', 'pictures')}, {least} only {train[least]:,}; look at "
+            (
+                f"imbalance: {most} has {train[most]:,} training "
+                f"{facts.get('counted', 'pictures')}, {least} only {train[least]:,}; look at "
+            )
             + ("each class by itself" if "counted" in facts else "balanced accuracy")
         )
     return findings
@@ -136,7 +202,11 @@ def _by(size: Any) -> str:
 
 
 def _counts(counts: dict[str, int]) -> str:
-    return next(iter(counts)) if len(counts) == 1 else ", ".join(f"{key} ({n:,})" for key, n in counts.items())
+    return (
+        next(iter(counts))
+        if len(counts) == 1
+        else ", ".join(f"{key} ({n:,})" for key, n in counts.items())
+    )
 
 
 def _few(rows: list[list[str]], most: int = 3) -> list[list[str]]:
@@ -147,4 +217,6 @@ def _few(rows: list[list[str]], most: int = 3) -> list[list[str]]:
         seen[reason] += 1
         if seen[reason] <= most:
             shown.append([file, reason])
-    return shown + [[f"{count - most:,} more", reason] for reason, count in seen.items() if count > most]
+    return shown + [
+        [f"{count - most:,} more", reason] for reason, count in seen.items() if count > most
+    ]

@@ -1,4 +1,5 @@
-"""`pellucid check DATA --convert coco OUT`: the same pictures and boxes in another format, held against the original before they appear."""
+"""`pellucid check DATA --convert coco OUT`: the same pictures and boxes in another format, held
+against the original before they appear."""
 
 from __future__ import annotations
 
@@ -13,14 +14,15 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import DataError, MachineError, UsageError, did_you_mean
-from ..core.formats import OBJECTS, Reading, read_objects
-from ..core.formats.objects import SIDE
-from ..core.formats.writing import WRITERS, parts_of, write_objects
+from ..data.formats import OBJECTS, Dataset, read_objects
+from ..data.formats.objects import SIDE
+from ..data.formats.writing import WRITERS, parts_of, write_objects
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written where. source: what was recognised. side: whether the copy has a `pellucid.json`.
+    """What was written where. source: what was recognised. side: whether the copy has a
+    `pellucid.json`.
 
     left_out: (file, reason) of the original's faults, which the copy has no more.
     """
@@ -36,20 +38,28 @@ class Conversion:
     def text(self) -> str:
         lines = [
             self.source,
-            f"{self.out}: {self.pictures:,} pictures, {self.objects:,} objects as {self.format.upper()}; read back, the same",
+            (
+                f"{self.out}: {self.pictures:,} pictures, {self.objects:,} objects as "
+                f"{self.format.upper()}; read back, the same"
+            ),
         ]
         if self.side:
-            lines.append(f"- {SIDE} in it holds what {self.format.upper()} cannot say; other tools do not read it")
+            lines.append(
+                f"- {SIDE} in it holds what {self.format.upper()} cannot say; "
+                "other tools do not read it"
+            )
         lines += [f"- left out: {file}: {reason}" for file, reason in self.left_out[:20]]
         more = len(self.left_out) - 20
         return "\n".join([*lines, f"- left out: {more:,} more"] if more > 0 else lines)
 
 
 def convert(data: str | Path, kind: str, out: str | Path) -> Conversion:
-    """Copies a set of pictures with boxes into a new folder in another format; what reading both gives is equal, to the last bit.
+    """Copies a set of pictures with boxes into a new folder in another format; what reading both
+    gives is equal, to the last bit.
 
-    kind: "coco", "voc" or "yolo". out: absent or empty; it appears by one rename when all is there and read back, and not at all otherwise.
-    Raises UsageError for an unknown kind or a folder that is in use, DataError for data that cannot be read or held, MachineError.
+    kind: "coco", "voc" or "yolo". out: absent or empty; it appears by one rename when all is there
+    and read back, and not at all otherwise. Raises UsageError for an unknown kind or a folder that
+    is in use, DataError for data that cannot be read or held, MachineError.
     """
     out = Path(out)
     if kind not in WRITERS:
@@ -57,19 +67,42 @@ def convert(data: str | Path, kind: str, out: str | Path) -> Conversion:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is there already and is never written over; name a new folder")
     reading = read_objects(data)
-    if any(out.resolve().is_relative_to(root.resolve()) for root in (reading.root, Path(data)) if root is not None):
-        raise UsageError(f"{out}: lies in the data, where it would be taken for a part of it; choose another place")
+    if any(
+        out.resolve().is_relative_to(root.resolve())
+        for root in (reading.root, Path(data))
+        if root is not None
+    ):
+        raise UsageError(
+            f"{out}: lies in the data, where it would be taken for a part of it; "
+            "choose another place"
+        )
     try:
         _build(reading, kind, out)
     except OSError as error:
-        advice = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "choose a folder that may be written"
-        raise MachineError(f"{out}: could not be written ({error.strerror or error}); nothing was changed: {advice}") from error
-    objects = sum(len(sample.truth) for sample in reading.samples)
-    return Conversion(out, reading.why, kind, len(reading.samples), objects, (out / SIDE).is_file(), reading.left_out)
+        advice = (
+            "free some space"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT)
+            else "choose a folder that may be written"
+        )
+        raise MachineError(
+            f"{out}: could not be written ({error.strerror or error}); "
+            f"nothing was changed: {advice}"
+        ) from error
+    objects = sum(len(sample.target) for sample in reading.samples)
+    return Conversion(
+        out,
+        reading.why,
+        kind,
+        len(reading.samples),
+        objects,
+        (out / SIDE).is_file(),
+        reading.left_out,
+    )
 
 
-def _build(reading: Reading, kind: str, out: Path) -> None:
-    # On the same disk, so that the rename is one step; in a folder that is there, so that a stop leaves no empty ones.
+def _build(reading: Dataset, kind: str, out: Path) -> None:
+    # On the same disk, so that the rename is one step; in a folder that is there, so that a stop
+    # leaves no empty ones.
     beside = next(folder for folder in out.absolute().parents if folder.is_dir())
     made = Path(tempfile.mkdtemp(dir=beside, prefix=f".{out.name}.", suffix=".part"))
     try:
@@ -84,20 +117,41 @@ def _build(reading: Reading, kind: str, out: Path) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _compare(reading: Reading, kind: str, folder: Path, places: list[str]) -> None:
-    """Raises DataError where the copy, read again, is not the original: such as a name that the format cannot hold."""
+def _compare(reading: Dataset, kind: str, folder: Path, places: list[str]) -> None:
+    """Raises DataError where the copy, read again, is not the original: such as a name that the
+    format cannot hold."""
     try:
         again = OBJECTS[kind].read(folder)
     except DataError as error:
-        raise DataError(f"{reading.root}: {kind.upper()} cannot hold it ({str(error).replace(f'{folder}/', '')})") from None
-    found = {sample.source: (sample.truth, part) for sample, part in zip(again.samples, parts_of(again), strict=True)}
+        raise DataError(
+            f"{reading.root}: {kind.upper()} cannot hold it "
+            f"({str(error).replace(f'{folder}/', '')})"
+        ) from None
+    found = {
+        sample.source: (sample.target, part)
+        for sample, part in zip(again.samples, parts_of(again), strict=True)
+    }
     if again.classes != reading.classes:
-        differ = next((name for name in reading.classes if name not in again.classes), "their order")
-        raise DataError(f"{reading.root}: {kind.upper()} cannot hold its classes ({differ!r}); rename the class")
+        differ = next(
+            (name for name in reading.classes if name not in again.classes), "their order"
+        )
+        raise DataError(
+            f"{reading.root}: {kind.upper()} cannot hold its classes ({differ!r}); rename the class"
+        )
     for sample, place, part in zip(reading.samples, places, parts_of(reading), strict=True):
-        if place not in found or found[place][1] != part or not _same(found[place][0], sample.truth):
-            raise DataError(f"{sample.source}: {kind.upper()} cannot hold its objects without loss; convert to another format")
+        if (
+            place not in found
+            or found[place][1] != part
+            or not _same(found[place][0], sample.target)
+        ):
+            raise DataError(
+                f"{sample.source}: {kind.upper()} cannot hold its objects without loss; "
+                "convert to another format"
+            )
 
 
 def _same(one: Any, other: Any) -> bool:
-    return all(np.array_equal(getattr(one, name), getattr(other, name)) for name in ("boxes", "labels", "ignore"))
+    return all(
+        np.array_equal(getattr(one, name), getattr(other, name))
+        for name in ("boxes", "labels", "ignore")
+    )

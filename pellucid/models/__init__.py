@@ -2,14 +2,17 @@
 
 What every network keeps to, so that any of them fits any room:
 - `MODELS[name](classes=10, channels=3)` builds it with fresh weights, drawn from torch's generator;
-- `features(x)` → a tuple of maps B×C×H×W, coarsest last; `feature_channels` and `feature_strides` have one number for each;
+- `features(x)` → a tuple of maps B×C×H×W, coarsest last; `feature_channels` and `feature_strides`
+  have one number for each;
 - `head(maps)` → B×classes logits, and `forward(x)` is `head(features(x))`;
-- an optional argument `size` (height, width) where the picture's size shapes the weights, or an attribute `fixed_size` where only
-  one size is taken;
-- a network with auxiliary classifiers gives, in training only, `with_auxiliary(x)` → (logits, a tuple of the logits of each) and has a
-  number `auxiliary_weight`: what each of their losses counts for beside the main one; `forward` leaves them out;
+- an optional argument `size` (height, width) where the picture's size shapes the weights, or an
+  attribute `fixed_size` where only one size is taken;
+- a network with auxiliary classifiers gives, in training only, `with_auxiliary(x)` → (logits, a
+  tuple of the logits of each) and has a number `auxiliary_weight`: what each of their losses counts
+  for beside the main one; `forward` leaves them out;
 - its line in SMALLEST where a picture can be too small and there is no `size`;
-- a layer of its own that multiplies (neither convolution nor dense) says how often in `macs(output)`, output without the batch.
+- a layer of its own that multiplies (neither convolution nor dense) says how often in
+  `macs(output)`, output without the batch.
 """
 
 from __future__ import annotations
@@ -35,7 +38,18 @@ from .nin import NetworkInNetwork
 from .notation import build, classes_of, is_notation
 from .pyramid import headless
 from .residual_sr import ResidualSR
-from .resnet import plain18, plain34, plain50, plain101, plain152, resnet18, resnet34, resnet50, resnet101, resnet152
+from .resnet import (
+    plain18,
+    plain34,
+    plain50,
+    plain101,
+    plain152,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+)
 from .softmax_regression import SoftmaxRegression
 from .squeezenet import SqueezeNet
 from .srcnn import SRCNN, srcnn_955
@@ -85,13 +99,16 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "csp_nano": csp_nano,
 }
 
-# Networks whose answers are maps, a logit for each class of each pixel; they keep to the contract above but for that, and have a
-# `margin` (pixels that the answer lacks on every side) and a `step` (what windows should begin at a multiple of).
+# Networks whose answers are maps, a logit for each class of each pixel; they keep to the contract
+# above but for that, and have a `margin` (pixels that the answer lacks on every side) and a `step`
+# (what windows should begin at a multiple of).
 SEGMENTERS: dict[str, Callable[..., nn.Module]] = {"unet": unet, "unet_2015": UNet2015}
 
-# Networks whose answer is the picture enlarged: `ENLARGERS[name](factor=3, channels=1)` takes B×channels×h×w in 0…1, of any size, to
-# B×channels×(factor·h)×(factor·w), the bicubic enlargement and what `head(features(x))` adds to it. `margin`: how many pixels of
-# the small picture on each side a pixel of the answer depends on. SRCNN's own factor is 1, for pictures that are enlarged already.
+# Networks whose answer is the picture enlarged: `ENLARGERS[name](factor=3, channels=1)` takes
+# B×channels×h×w in 0…1, of any size, to B×channels×(factor·h)×(factor·w), the bicubic enlargement
+# and what `head(features(x))` adds to it. `margin`: how many pixels of the small picture on each
+# side a pixel of the answer depends on. SRCNN's own factor is 1, for pictures that are enlarged
+# already.
 ENLARGERS: dict[str, Callable[..., nn.Module]] = {
     "srcnn": SRCNN,
     "srcnn_955": srcnn_955,
@@ -100,8 +117,9 @@ ENLARGERS: dict[str, Callable[..., nn.Module]] = {
     "residual_sr": ResidualSR,
 }
 
-# The least side in pixels, where it is more than 1 and no argument `size` or `fixed_size` decides: a smaller picture has nothing
-# left after some pooling. Training needs two pictures a batch there, for batch norm cannot normalise a single number.
+# The least side in pixels, where it is more than 1 and no argument `size` or `fixed_size` decides:
+# a smaller picture has nothing left after some pooling. Training needs two pictures a batch there,
+# for batch norm cannot normalise a single number.
 SMALLEST: dict[str, int] = {
     "alexnet": 63,
     "vgg11": 32,
@@ -129,7 +147,8 @@ def fixed_size(name: str) -> tuple[int, int] | None:
 
 
 def native_size(name: str) -> tuple[int, int] | None:
-    """The (height, width) that the network was made for, or None where its weights do not depend on it."""
+    """The (height, width) that the network was made for,
+    or None where its weights do not depend on it."""
     factory = MODELS.get(name) or SEGMENTERS.get(name)
     if factory is None:
         return None
@@ -138,19 +157,26 @@ def native_size(name: str) -> tuple[int, int] | None:
 
 
 def create(name: str, classes: int, channels: int, size: tuple[int, ...]) -> nn.Module:
-    """A network with fresh weights for pictures of `size` (height, width): a name of MODELS, or the notation ("C16 R P L10").
+    """A network with fresh weights for pictures of `size` (height, width): a name of MODELS, or the
+    notation ("C16 R P L10").
 
-    Raises UsageError for an unknown name, a size that the network does not take, or a notation that is wrong or ends in
-    another number of classes.
+    Raises UsageError for an unknown name, a size that the network does not take, or a notation that
+    is wrong or ends in another number of classes.
     """
     if name not in MODELS:
         return _from_notation(name, classes, channels, size)
     only = fixed_size(name)
     if only is not None and tuple(size) != only:
-        raise UsageError(f"{name} takes pictures of {only[0]}×{only[1]} only, not {size[0]}×{size[1]}; set the size to {only[0]}")
+        raise UsageError(
+            f"{name} takes pictures of {only[0]}×{only[1]} only, not {size[0]}×{size[1]}; "
+            f"set the size to {only[0]}"
+        )
     least = SMALLEST.get(name, 1)
     if min(size) < least:
-        raise UsageError(f"{name}: pictures of {size[0]}×{size[1]} are too small; it needs at least {least}×{least}")
+        raise UsageError(
+            f"{name}: pictures of {size[0]}×{size[1]} are too small; "
+            f"it needs at least {least}×{least}"
+        )
     factory = MODELS[name]
     if "size" in inspect.signature(factory).parameters:
         return factory(classes=classes, channels=channels, size=size)
@@ -167,11 +193,13 @@ def segmenter(
     skips: str | None = None,
     dims: int | None = None,
 ) -> nn.Module:
-    """A network with fresh weights whose answers are maps, B×channels×H×W → B×classes×H×W logits (D×H×W in 3-D): a name of SEGMENTERS, or a
-    U-Net around a name of MODELS or a notation, whose own answers are left out.
+    """A network with fresh weights whose answers are maps, B×channels×H×W → B×classes×H×W logits
+    (D×H×W in 3-D): a name of SEGMENTERS, or a U-Net around a name of MODELS or a notation, whose
+    own answers are left out.
 
-    size: of the windows, (H, W) or (D, H, W). dims: 2 or 3; the length of `size` where nothing is said. What else is None is the network's
-    own. Raises UsageError for an unknown name, a size that the network does not take, or a setting that it has no use for.
+    size: of the windows, (H, W) or (D, H, W). dims: 2 or 3; the length of `size` where nothing is
+    said. What else is None is the network's own. Raises UsageError for an unknown name, a size that
+    the network does not take, or a setting that it has no use for.
     """
     if (dims or len(size)) == 3 and name != "unet":
         raise UsageError(f"model: {name} is made for pictures; volumes in 3-D need unet")
@@ -179,11 +207,15 @@ def segmenter(
     if name in SEGMENTERS:
         taken = inspect.signature(SEGMENTERS[name]).parameters
         for setting in given.keys() - taken.keys():
-            raise UsageError(f"{setting}: {name} is as its paper has it and takes none; leave it out")
+            raise UsageError(
+                f"{setting}: {name} is as its paper has it and takes none; leave it out"
+            )
         return SEGMENTERS[name](classes=classes, channels=channels, size=size, **given)
     own = classes_of(name) if is_notation(name) else 10
     backbone = headless(create(name, own, channels, size), (channels, *size))
-    network = UNet(backbone, classes, channels, width or 16, **_said(upsampling=upsampling, skips=skips))
+    network = UNet(
+        backbone, classes, channels, width or 16, **_said(upsampling=upsampling, skips=skips)
+    )
     check_window(size, network)
     return network
 
@@ -193,7 +225,8 @@ def _said(**settings: Any) -> dict[str, Any]:
 
 
 def enlarger(name: str, factor: int, channels: int, width: int | None = None) -> nn.Module:
-    """A network of ENLARGERS with fresh weights, which begins as bicubic. width: maps of its first layer, from 2; None is the paper's.
+    """A network of ENLARGERS with fresh weights, which begins as bicubic. width: maps of its first
+    layer, from 2; None is the paper's.
 
     Raises UsageError for an unknown name or a width below 2.
     """
@@ -206,11 +239,22 @@ def enlarger(name: str, factor: int, channels: int, width: int | None = None) ->
 
 def _from_notation(text: str, classes: int, channels: int, size: tuple[int, ...]) -> nn.Module:
     if text in SEGMENTERS:
-        raise UsageError(f"{text} answers about every pixel, which is segmentation; of whole pictures ask another model, as resnet18")
+        raise UsageError(
+            f"{text} answers about every pixel, which is segmentation; of whole pictures ask "
+            "another model, as resnet18"
+        )
     if text in ENLARGERS:
-        raise UsageError(f"{text} enlarges pictures, which is super-resolution; of whole pictures ask another model, as resnet18")
+        raise UsageError(
+            f"{text} enlarges pictures, which is super-resolution; "
+            "of whole pictures ask another model, as resnet18"
+        )
     if not is_notation(text):
-        raise UsageError(f'unknown model "{text}"; {did_you_mean(text, [*MODELS, *SEGMENTERS, *ENLARGERS])}')
+        raise UsageError(
+            f'unknown model "{text}"; {did_you_mean(text, [*MODELS, *SEGMENTERS, *ENLARGERS])}'
+        )
     if classes_of(text) != classes:
-        raise UsageError(f'the notation "{text}" ends in {classes_of(text)} classes, the data has {classes}; end it in L{classes}')
+        raise UsageError(
+            f'the notation "{text}" ends in {classes_of(text)} classes, the data has {classes}; '
+            f"end it in L{classes}"
+        )
     return build(text, channels, size)

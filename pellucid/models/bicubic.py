@@ -1,14 +1,16 @@
-"""What enlarges without learning, and what every network that enlarges is measured by and adds to."""
+"""What enlarges without learning, and what every network that enlarges is measured by
+and adds to."""
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..core.resize import bicubic
+from ..transforms.resize import bicubic
 
 
 class Bicubic(nn.Module):
-    """B×C×h×w → B×C×(factor·h)×(factor·w) in float32 at least, also under autocast. It has no parameters."""
+    """B×C×h×w → B×C×(factor·h)×(factor·w) in float32 at least, also under autocast.
+    It has no parameters."""
 
     def __init__(self, factor: int) -> None:
         super().__init__()
@@ -22,5 +24,6 @@ class Bicubic(nn.Module):
 
 
 def reach(factor: int, around: int) -> int:
-    """Pixels of the small picture, on each side of one, of which its pixels in the enlargement and `around` more beside them are made."""
+    """Pixels of the small picture, on each side of one, of which its pixels in the enlargement and
+    `around` more beside them are made."""
     return around if factor == 1 else -(-(factor - 1 + 2 * around) // (2 * factor)) + 1

@@ -1,18 +1,21 @@
 """ResNet for CIFAR: 6n + 2 layers, narrow, and skips without a parameter.
 
-Source: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385, 2015), section
-4.2. What the skip is for says resnet.py; this is the small form with which the paper studies depth: a 3×3 stem, three stages of n
-blocks with 16, 32 and 64 maps at 32×32, 16×16 and 8×8, and option A: a shortcut that changes its shape takes every second pixel and
+Source: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR 2016
+(arXiv 1512.03385, 2015), section 4.2. What the skip is for says resnet.py; this is the small form
+with which the paper studies depth: a 3×3 stem, three stages of n blocks with 16, 32 and 64 maps at
+32×32, 16×16 and 8×8, and option A: a shortcut that changes its shape takes every second pixel and
 pads with maps of zeros.
 
-The paper's claims, CIFAR-10 test error in per cent (table 6): ResNet-20 8.75, -32 7.51, -44 7.17, -56 6.97; 0.27, 0.46, 0.66 and
-0.85 million parameters.
+The paper's claims, CIFAR-10 test error in per cent (table 6): ResNet-20 8.75, -32 7.51, -44 7.17,
+-56 6.97; 0.27, 0.46, 0.66 and 0.85 million parameters.
 
 Choices and deviations:
-- The zeros lie on both sides of the maps, half and half; the paper does not say where. Published files are trained so.
-- Names and shapes of the state dict are those of the files published by Y. Idelbayev, once their prefix `module.` is taken off.
-- Initialisation: convolutions He normal with fan_in (the paper names He et al. 2015), batch norm γ = 1, β = 0; the dense layer
-  normal of deviation 1/√fan_in, bias 0 (see layers.py).
+- The zeros lie on both sides of the maps, half and half; the paper does not say where. Published
+  files are trained so.
+- Names and shapes of the state dict are those of the files published by Y. Idelbayev, once their
+  prefix `module.` is taken off.
+- Initialisation: convolutions He normal with fan_in (the paper names He et al. 2015), batch norm γ
+  = 1, β = 0; the dense layer normal of deviation 1/√fan_in, bias 0 (see layers.py).
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from .layers import he_normal_
 
 
 class Block(nn.Module):
-    """Two 3×3 convolutions and the skip: inputs → width maps, at 1/stride of the size, rounded up."""
+    """Two 3×3 convolutions and the skip: inputs → width maps, at 1/stride of the size,
+    rounded up."""
 
     def __init__(self, inputs: int, width: int, stride: int) -> None:
         super().__init__()
@@ -47,11 +51,14 @@ class Block(nn.Module):
         if self.stride == 1 and not self.added:
             return x
         before = self.added // 2
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.added - before))
+        return F.pad(
+            x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, before, self.added - before)
+        )
 
 
 class CifarResNet(nn.Module):
-    """B×channels×height×width, any size → B×classes logits. depth: blocks a stage. Native size 32×32."""
+    """B×channels×height×width, any size → B×classes logits. depth: blocks a stage.
+    Native size 32×32."""
 
     feature_channels = (16, 32, 64)
     feature_strides = (1, 2, 4)
@@ -81,7 +88,9 @@ class CifarResNet(nn.Module):
 
 
 def stage(inputs: int, width: int, depth: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(Block(inputs, width, stride), *(Block(width, width, 1) for _ in range(depth - 1)))
+    return nn.Sequential(
+        Block(inputs, width, stride), *(Block(width, width, 1) for _ in range(depth - 1))
+    )
 
 
 def resnet20(classes: int = 10, channels: int = 3) -> CifarResNet:

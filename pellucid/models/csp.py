@@ -1,21 +1,30 @@
-"""A backbone of the YOLO line: cross-stage-partial blocks of plain 3×3 convolutions, small enough to learn from scratch on a CPU.
+"""A backbone of the YOLO line: cross-stage-partial blocks of plain 3×3 convolutions, small enough
+to learn from scratch on a CPU.
 
-Sources: C.-Y. Wang, H.-Y. M. Liao, Y.-H. Wu, P.-Y. Chen, J.-W. Hsieh, I.-H. Yeh, CSPNet: A New Backbone that can Enhance Learning
-Capability of CNN, CVPR Workshops 2020 (arXiv 1911.11929); the block's form, C2f, and the fast spatial pyramid pooling, SPPF, are those of
-Ultralytics' YOLOv8 (2023) and YOLOv5 (2021), which have no paper. Spatial pyramid pooling is He et al.'s (ECCV 2014).
-Introduced: half of a block's maps go past its convolutions, so that the gradient of the others is not computed twice and the 3×3 are half
-as wide; C2f also hands on what stands after each of its residual pairs.
+Sources: C.-Y. Wang, H.-Y. M. Liao, Y.-H. Wu, P.-Y. Chen, J.-W. Hsieh, I.-H. Yeh, CSPNet: A New
+Backbone that can Enhance Learning Capability of CNN, CVPR Workshops 2020 (arXiv 1911.11929); the
+block's form, C2f, and the fast spatial pyramid pooling, SPPF, are those of Ultralytics' YOLOv8
+(2023) and YOLOv5 (2021), which have no paper. Spatial pyramid pooling is He et al.'s (ECCV 2014).
+Introduced: half of a block's maps go past its convolutions, so that the gradient of the others is
+not computed twice and the 3×3 are half as wide; C2f also hands on what stands after each of its
+residual pairs.
 
-Claims: CSPNet's paper, 10 to 20 per cent fewer operations at equal or better accuracy on ImageNet. YOLOv8 makes no claim about its
-backbone alone.
+Claims: CSPNet's paper, 10 to 20 per cent fewer operations at equal or better accuracy on ImageNet.
+YOLOv8 makes no claim about its backbone alone.
 
 Choices and deviations:
-- `csp_nano` has the widths and depths of YOLOv8n's backbone (1.27 million parameters without the head); names of the state dict are ours.
-- `csp_tiny` is three quarters as wide after the first layer and has one pair a block: half the parameters, about two thirds of the time.
-- The head is the mean over the last map and one dense layer; YOLOv8's classifier has a 1×1 convolution to 1,280 maps between.
-- Plain convolutions, not depthwise ones: those have fewer multiplications and take longer on a CPU, where memory is what they wait for.
-- Batch norm is PyTorch's (ε 1e-5, momentum 0.1), not YOLOv8's (1e-3, 0.03), which reckons with many thousands of steps.
-- Initialisation: convolutions normal of deviation √(2/fan_in) (He et al., 2015, eq. 10), the dense layer normal of 1/√fan_in with bias 0.
+- `csp_nano` has the widths and depths of YOLOv8n's backbone (1.27 million parameters without the
+  head); names of the state dict are ours.
+- `csp_tiny` is three quarters as wide after the first layer and has one pair a block: half the
+  parameters, about two thirds of the time.
+- The head is the mean over the last map and one dense layer; YOLOv8's classifier has a 1×1
+  convolution to 1,280 maps between.
+- Plain convolutions, not depthwise ones: those have fewer multiplications and take longer on a CPU,
+  where memory is what they wait for.
+- Batch norm is PyTorch's (ε 1e-5, momentum 0.1), not YOLOv8's (1e-3, 0.03), which reckons with many
+  thousands of steps.
+- Initialisation: convolutions normal of deviation √(2/fan_in) (He et al., 2015, eq. 10), the dense
+  layer normal of 1/√fan_in with bias 0.
 """
 
 from __future__ import annotations
@@ -38,7 +47,8 @@ class Pair(nn.Module):
 
 
 class Partial(nn.Module):
-    """C2f: 1×1; one half stays as it is, the other goes through `depth` pairs; both halves and each pair's result, 1×1."""
+    """C2f: 1×1; one half stays as it is, the other goes through `depth` pairs;
+    both halves and each pair's result, 1×1."""
 
     def __init__(self, width: int, depth: int) -> None:
         super().__init__()
@@ -54,7 +64,8 @@ class Partial(nn.Module):
 
 
 class PyramidPooling(nn.Module):
-    """SPPF: the maxima of 5×5, 9×9 and 13×13 pixels beside the map itself, as one 5×5 pooling after another."""
+    """SPPF: the maxima of 5×5, 9×9 and 13×13 pixels beside the map itself,
+    as one 5×5 pooling after another."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -70,11 +81,14 @@ class PyramidPooling(nn.Module):
 
 
 class CSPNet(nn.Module):
-    """B×channels×height×width, any size → B×classes logits. Features: the last map of each of the strides 2, 4, 8, 16 and 32."""
+    """B×channels×height×width, any size → B×classes logits. Features: the last map of each of the
+    strides 2, 4, 8, 16 and 32."""
 
     feature_strides = (2, 4, 8, 16, 32)
 
-    def __init__(self, widths: tuple[int, ...], depths: tuple[int, ...], classes: int, channels: int) -> None:
+    def __init__(
+        self, widths: tuple[int, ...], depths: tuple[int, ...], classes: int, channels: int
+    ) -> None:
         super().__init__()
         self.feature_channels = widths
         rows = [conv_norm_silu(channels, widths[0], 3, 2)]

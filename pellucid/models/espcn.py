@@ -1,12 +1,15 @@
 """ESPCN: every pixel of the small picture becomes factor² pixels, each from a map of its own.
 
-Source: W. Shi, J. Caballero, F. Huszár, J. Totz, A. P. Aitken, R. Bishop, D. Rueckert, Z. Wang, Real-Time Single Image and Video
-Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network, CVPR 2016 (arXiv 1609.05158).
-Introduced: the sub-pixel convolution, which enlarges by putting maps in order (pixel shuffle) and multiplies nothing for it.
+Source: W. Shi, J. Caballero, F. Huszár, J. Totz, A. P. Aitken, R. Bishop, D. Rueckert, Z. Wang,
+Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural
+Network, CVPR 2016 (arXiv 1609.05158).
+Introduced: the sub-pixel convolution, which enlarges by putting maps in order (pixel shuffle) and
+multiplies nothing for it.
 
 Choices and deviations:
 - What the layers give is added to the bicubic enlargement; the paper has no such skip.
-- Zero padding keeps the size. Initialisation: deviation 1/√fan_in, for tanh; the last layer zero, so that training begins at bicubic.
+- Zero padding keeps the size. Initialisation: deviation 1/√fan_in, for tanh; the last layer zero,
+  so that training begins at bicubic.
 """
 
 from __future__ import annotations
@@ -18,7 +21,8 @@ from .layers import scaled_normal_
 
 
 class ESPCN(nn.Module):
-    """B×channels×h×w in 0…1 → B×channels×(factor·h)×(factor·w). width: maps of the first layer; the second has half of them."""
+    """B×channels×h×w in 0…1 → B×channels×(factor·h)×(factor·w). width: maps of the first layer; the
+    second has half of them."""
 
     margin = 4
 

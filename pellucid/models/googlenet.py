@@ -1,29 +1,35 @@
-"""GoogLeNet: several kernel sizes side by side in one layer, each behind a 1×1 convolution that makes it affordable.
+"""GoogLeNet: several kernel sizes side by side in one layer, each behind a 1×1 convolution that
+makes it affordable.
 
-Source: C. Szegedy, W. Liu, Y. Jia, P. Sermanet, S. Reed, D. Anguelov, D. Erhan, V. Vanhoucke, A. Rabinovich, Going Deeper with
-Convolutions, CVPR 2015 (arXiv 1409.4842, 2014).
-Introduced: the inception module (1×1, 3×3, 5×5 and max-pooling branches, stacked along channels), the 1×1 convolution as a
-bottleneck of cost, and two auxiliary classifiers half-way, whose losses bring gradient to the early layers; the large dense layers
-of its predecessors give way to one average.
+Source: C. Szegedy, W. Liu, Y. Jia, P. Sermanet, S. Reed, D. Anguelov, D. Erhan, V. Vanhoucke, A.
+Rabinovich, Going Deeper with Convolutions, CVPR 2015 (arXiv 1409.4842, 2014).
+Introduced: the inception module (1×1, 3×3, 5×5 and max-pooling branches, stacked along channels),
+the 1×1 convolution as a bottleneck of cost, and two auxiliary classifiers half-way, whose losses
+bring gradient to the early layers; the large dense layers of its predecessors give way to one
+average.
 
-The paper's claims, ImageNet: top-5 error 6.67 per cent with seven networks and 144 crops, 10.07 with one network and one crop
-(tables 2 and 3); 12 times fewer parameters than AlexNet, within 1.5·10⁹ multiply-adds (section 1). At 224×224 and 1000 classes
-`googlenet` has 1.50·10⁹ and `googlenet_2014` 1.58·10⁹.
+The paper's claims, ImageNet: top-5 error 6.67 per cent with seven networks and 144 crops, 10.07
+with one network and one crop (tables 2 and 3); 12 times fewer parameters than AlexNet, within
+1.5·10⁹ multiply-adds (section 1). At 224×224 and 1000 classes `googlenet` has 1.50·10⁹ and
+`googlenet_2014` 1.58·10⁹.
 
 Two forms:
-- `googlenet` is the form of the published PyTorch file. Its weights came from a TensorFlow model whose "5×5" branch has 3×3
-  kernels, so 3×3 it must be for the file to load.
+- `googlenet` is the form of the published PyTorch file. Its weights came from a TensorFlow model
+  whose "5×5" branch has 3×3 kernels, so 3×3 it must be for the file to load.
 - `googlenet_2014` has the 5×5 of the paper's table 1, and differs in nothing else.
 
 Choices and deviations, in both forms:
-- Batch norm after each convolution (it was published a year later), ε = 0.001; no local response normalisation.
-- The last pooling is 2×2, not 3×3; dropout before the dense layer is 0.2, not 0.4; the auxiliary heads average over adaptive
-  windows (4 wide on 14×14) to 4×4, where the paper has 5×5 with stride 3: so they take any size.
-- Names and shapes of the state dict are those of the published file, auxiliary heads included, so it loads as it is (classes=1000).
-  That is why the heads are built by default. The file holds them untrained: fine-tuning trains them from there.
-- Initialisation: convolutions and the dense layer before a ReLU normal of deviation √(2/fan_in) (He et al., Delving Deep into
-  Rectifiers, 2015, eq. 10); dense layers that give logits normal of 1/√fan_in (LeCun et al., 1998); biases 0; batch norm γ = 1,
-  β = 0. The paper names none.
+- Batch norm after each convolution (it was published a year later), ε = 0.001; no local response
+  normalisation.
+- The last pooling is 2×2, not 3×3; dropout before the dense layer is 0.2, not 0.4; the auxiliary
+  heads average over adaptive windows (4 wide on 14×14) to 4×4, where the paper has 5×5 with stride
+  3: so they take any size.
+- Names and shapes of the state dict are those of the published file, auxiliary heads included, so
+  it loads as it is (classes=1000). That is why the heads are built by default. The file holds them
+  untrained: fine-tuning trains them from there.
+- Initialisation: convolutions and the dense layer before a ReLU normal of deviation √(2/fan_in) (He
+  et al., Delving Deep into Rectifiers, 2015, eq. 10); dense layers that give logits normal of
+  1/√fan_in (LeCun et al., 1998); biases 0; batch norm γ = 1, β = 0. The paper names none.
 """
 
 from __future__ import annotations
@@ -48,15 +54,32 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.S
 
 
 class Inception(nn.Module):
-    """Four branches on the same map, one+three+five+pool maps in all. reduce3, reduce5: maps after the 1×1 in front of the wider
-    kernels; wide: the side of the kernel of the branch that the paper calls 5×5."""
+    """Four branches on the same map, one+three+five+pool maps in all. reduce3, reduce5: maps after
+    the 1×1 in front of the wider kernels; wide: the side of the kernel of the branch that the paper
+    calls 5×5."""
 
-    def __init__(self, inputs: int, one: int, reduce3: int, three: int, reduce5: int, five: int, pool: int, wide: int) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        one: int,
+        reduce3: int,
+        three: int,
+        reduce5: int,
+        five: int,
+        pool: int,
+        wide: int,
+    ) -> None:
         super().__init__()
         self.branch1 = convolution(inputs, one, 1)
-        self.branch2 = nn.Sequential(convolution(inputs, reduce3, 1), convolution(reduce3, three, 3))
-        self.branch3 = nn.Sequential(convolution(inputs, reduce5, 1), convolution(reduce5, five, wide))
-        self.branch4 = nn.Sequential(nn.MaxPool2d(3, stride=1, padding=1), convolution(inputs, pool, 1))
+        self.branch2 = nn.Sequential(
+            convolution(inputs, reduce3, 1), convolution(reduce3, three, 3)
+        )
+        self.branch3 = nn.Sequential(
+            convolution(inputs, reduce5, 1), convolution(reduce5, five, wide)
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(3, stride=1, padding=1), convolution(inputs, pool, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1)
@@ -80,10 +103,11 @@ class AuxiliaryHead(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """B×channels×height×width → B×classes logits. Features: the last map of each of the strides 2, 4, 8, 16 and 32.
+    """B×channels×height×width → B×classes logits. Features: the last map of each of the strides 2,
+    4, 8, 16 and 32.
 
-    wide: side of the kernels of the "5×5" branches. auxiliary: with the two heads that `with_auxiliary` asks; `forward` leaves
-    them out, and they cost nothing then.
+    wide: side of the kernels of the "5×5" branches. auxiliary: with the two heads that
+    `with_auxiliary` asks; `forward` leaves them out, and they cost nothing then.
     """
 
     feature_channels = (64, 192, 480, 832, 1024)
@@ -130,10 +154,13 @@ class GoogLeNet(nn.Module):
         return self.head(self.features(x))
 
     def with_auxiliary(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """B×classes logits, and those of each auxiliary head: none where the network was built without them."""
+        """B×classes logits, and those of each auxiliary head: none where the network was built
+        without them."""
         maps, middle = self._maps(x)
         heads = (self.aux1, self.aux2)
-        return self.head(maps), tuple(head(each) for head, each in zip(heads, middle, strict=True) if head is not None)
+        return self.head(maps), tuple(
+            head(each) for head, each in zip(heads, middle, strict=True) if head is not None
+        )
 
     def _maps(self, x: Tensor) -> tuple[tuple[Tensor, ...], tuple[Tensor, Tensor]]:
         """The features, and the two maps of stride 16 that the auxiliary heads look at."""

@@ -13,24 +13,30 @@ Layer = _ConvNd | nn.Linear
 
 
 def initialise(network: nn.Module, how: str) -> None:
-    """Draws the weights of every convolution and dense layer anew, in place, and sets their biases to 0. how:
+    """Draws the weights of every convolution and dense layer anew, in place, and sets their biases
+    to 0. how:
 
     - own: nothing happens;
     - zero_bias: only the biases change;
-    - he: normal, of deviation √(2/fan_in), and √(1/fan_in) in the last layer (He et al., Delving Deep into Rectifiers, 2015);
-    - large: ten times that, so that in a row of L layers without normalisation the logits are 10^L times as large;
-    - equal: every weight of a layer is 1/fan_in. All units of a hidden layer then answer alike and get the same gradient for ever: the
-      layer is one unit wide, though not linear. Only dropout tells its units apart.
+    - he: normal, of deviation √(2/fan_in), and √(1/fan_in) in the last layer (He et al., Delving
+      Deep into Rectifiers, 2015);
+    - large: ten times that, so that in a row of L layers without normalisation the logits are 10^L
+      times as large;
+    - equal: every weight of a layer is 1/fan_in. All units of a hidden layer then answer alike and
+      get the same gradient for ever: the layer is one unit wide, though not linear. Only dropout
+      tells its units apart.
 
-    Normalisation layers keep scale 1 and shift 0. The last layer is by rule of thumb the convolution or dense layer that was registered
-    last; auxiliary classifiers end in a layer like any other.
+    Normalisation layers keep scale 1 and shift 0. The last layer is by rule of thumb the
+    convolution or dense layer that was registered last; auxiliary classifiers end in a layer like
+    any other.
     Random numbers are torch's own, as in building a network.
     """
     INITIALISATIONS[how]([layer for _, layer in weighted(network)])
 
 
 def weighted(network: nn.Module) -> list[tuple[str, Layer]]:
-    """Every convolution and dense layer with its name, in the order in which they were registered."""
+    """Every convolution and dense layer with its name,
+    in the order in which they were registered."""
     return [(name, layer) for name, layer in network.named_modules() if isinstance(layer, Layer)]
 
 

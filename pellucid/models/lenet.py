@@ -1,26 +1,35 @@
 """LeNet-5, twice: as it is taught today, and as it was in 1998.
 
-Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document Recognition, Proc. IEEE, 1998.
-Introduced: the order convolution, subsampling, convolution, subsampling, dense, trained as one by back-propagation.
-The paper's claims: 0.95 % test error on MNIST, 0.8 % with distorted training digits added; 60,000 trainable
-parameters and 340,908 connections.
+Source: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-Based Learning Applied to Document
+Recognition, Proc. IEEE, 1998.
+Introduced: the order convolution, subsampling, convolution, subsampling, dense, trained as one by
+back-propagation.
+The paper's claims: 0.95 % test error on MNIST, 0.8 % with distorted training digits added; 60,000
+trainable parameters and 340,908 connections.
 
-`LeNet5` deviates from the paper: every map of the second convolution sees all six maps, ReLU for tanh, max-pooling for
-trainable subsampling, a dense layer of logits for the RBF units. 61,706 parameters at 32×32×1 and 10 classes.
-Its initialisation: He normal with fan_in before a ReLU, deviation 1/√fan_in for the last layer, biases 0 (see layers.py).
+`LeNet5` deviates from the paper: every map of the second convolution sees all six maps, ReLU for
+tanh, max-pooling for trainable subsampling, a dense layer of logits for the RBF units. 61,706
+parameters at 32×32×1 and 10 classes.
+Its initialisation: He normal with fan_in before a ReLU, deviation 1/√fan_in for the last layer,
+biases 0 (see layers.py).
 
 `LeNet5Of1998` follows section II.B and appendix A:
 - every unit up to F6 is squashed by 1.7159·tanh(2/3·x), the subsampling units too;
-- S2, S4: the sum of 2×2 inputs times a trainable coefficient, plus a trainable bias, one pair a map;
+- S2, S4: the sum of 2×2 inputs times a trainable coefficient, plus a trainable bias, one pair a
+  map;
 - C3: each map sees 3, 4 or 6 maps of S2 (table I), so 1,516 parameters and not 2,416;
-- output: one RBF unit a class, whose centre is a fixed ±1 code of 84 numbers, a 7×12 drawing of the digit;
+- output: one RBF unit a class, whose centre is a fixed ±1 code of 84 numbers, a 7×12 drawing of the
+  digit;
 - initialisation: uniform in ±2.4/fan_in, biases 0.
-C1 156, S2 12, C3 1,516, S4 32, C5 48,120, F6 10,164 = 60,000 trainable parameters; the codes are a buffer.
-Its deviations: the paper's RBF is ‖x − w‖², a penalty that training pushes down; here the logit is −‖x − w‖²/√84, so that
-cross-entropy on it is the paper's criterion of eq. 9 without the constant rubbish class and at another temperature. √84 is the
-deviation of a sum over 84 units; without it the logits are so large that gradient descent at a rate of 0.1 diverges.
-The drawings are our own, for the paper's are only printed. For other than 10 classes the codes are pseudo-random ±1, the same
-for a class whatever their number. The paper's pixels go from −0.1 (paper) to 1.175 (ink).
+C1 156, S2 12, C3 1,516, S4 32, C5 48,120, F6 10,164 = 60,000 trainable parameters; the codes are a
+buffer.
+Its deviations: the paper's RBF is ‖x − w‖², a penalty that training pushes down; here the logit is
+−‖x − w‖²/√84, so that cross-entropy on it is the paper's criterion of eq. 9 without the constant
+rubbish class and at another temperature. √84 is the deviation of a sum over 84 units; without it
+the logits are so large that gradient descent at a rate of 0.1 diverges.
+The drawings are our own, for the paper's are only printed. For other than 10 classes the codes are
+pseudo-random ±1, the same for a class whatever their number. The paper's pixels go from −0.1
+(paper) to 1.175 (ink).
 """
 
 from __future__ import annotations
@@ -38,16 +47,21 @@ from .layers import RELU_GAIN, scaled_normal_
 
 
 class LeNet5(nn.Module):
-    """B×channels×height×width of the size it was built for → B×classes logits. The paper's size is 32×32; 16×16 is the least."""
+    """B×channels×height×width of the size it was built for → B×classes logits. The paper's size is
+    32×32; 16×16 is the least."""
 
     feature_channels = (6, 16, 16)
     feature_strides = (1, 2, 4)
 
-    def __init__(self, classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)) -> None:
+    def __init__(
+        self, classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)
+    ) -> None:
         super().__init__()
         height, width = (((side - 4) // 2 - 4) // 2 for side in size)
         if min(height, width) < 1:
-            raise UsageError(f"lenet5: pictures of {size[0]}×{size[1]} are too small; it needs at least 16×16")
+            raise UsageError(
+                f"lenet5: pictures of {size[0]}×{size[1]} are too small; it needs at least 16×16"
+            )
         self.conv1 = nn.Conv2d(channels, 6, 5)
         self.conv2 = nn.Conv2d(6, 16, 5)
         self.relu = nn.ReLU(inplace=True)
@@ -117,7 +131,8 @@ class ScaledTanh(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """The sum of each 2×2 square times a coefficient, plus a bias; both trained, one pair a map. fan_in is 4."""
+    """The sum of each 2×2 square times a coefficient, plus a bias; both trained, one pair a map.
+    fan_in is 4."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -129,9 +144,11 @@ class Subsampling(nn.Module):
 
 
 class PartialConvolution(nn.Module):
-    """C3: 6 maps to 16 by 5×5, each seeing only the maps that table I of the paper names: 60 of the 96 kernels exist.
+    """C3: 6 maps to 16 by 5×5, each seeing only the maps that table I of the paper names: 60 of the
+    96 kernels exist.
 
-    It computes with all 96, 36 of them zero: one dense convolution takes less than half the time of three grouped ones.
+    It computes with all 96, 36 of them zero: one dense convolution takes less than half the time of
+    three grouped ones.
     """
 
     sees = (
@@ -145,7 +162,11 @@ class PartialConvolution(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         pairs = [(output, source) for output, sources in enumerate(self.sees) for source in sources]
-        places = [pairs.index((output, source)) + 1 if source in self.sees[output] else 0 for output in range(16) for source in range(6)]
+        places = [
+            pairs.index((output, source)) + 1 if source in self.sees[output] else 0
+            for output in range(16)
+            for source in range(6)
+        ]
         self.register_buffer("kernel_of", torch.tensor(places), persistent=False)
         bounds = torch.tensor([2.4 / (25 * len(self.sees[output])) for output, _ in pairs])
         self.weight = nn.Parameter((torch.rand(len(pairs), 25) * 2 - 1) * bounds[:, None])
@@ -161,7 +182,8 @@ class PartialConvolution(nn.Module):
 
 
 class RadialBasis(nn.Module):
-    """B×84 → B×classes: −‖x − code‖²/√84 for each class. The codes are fixed and are no parameters."""
+    """B×84 → B×classes: −‖x − code‖²/√84 for each class.
+    The codes are fixed and are no parameters."""
 
     codes: Tensor
 

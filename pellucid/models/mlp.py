@@ -1,10 +1,13 @@
 """Multi-layer perceptron: dense layers on the pixels, which knows nothing of neighbourhood.
 
-Source: D. E. Rumelhart, G. E. Hinton, R. J. Williams, Learning Representations by Back-Propagating Errors, Nature 323, 1986.
+Source: D. E. Rumelhart, G. E. Hinton, R. J. Williams, Learning Representations by Back-Propagating
+Errors, Nature 323, 1986.
 Introduced: hidden layers whose meaning nobody gives; they are learned from the error of the last.
-Claims: LeCun et al. 1998 report 4.7 % error on MNIST for one hidden layer of 300 units, 2.95 % for two of 500 and 150.
+Claims: LeCun et al. 1998 report 4.7 % error on MNIST for one hidden layer of 300 units, 2.95 % for
+two of 500 and 150.
 Deviations: ReLU for the sigmoid, logits for squashed outputs.
-Initialisation: He normal with fan_in before a ReLU, deviation 1/√fan_in for the last layer, biases 0 (see layers.py).
+Initialisation: He normal with fan_in before a ReLU, deviation 1/√fan_in for the last layer, biases
+0 (see layers.py).
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from .layers import he_normal_
 
 
 class MLP(nn.Module):
-    """B×channels×height×width → B×classes logits. It takes only the size that it was built for. hidden: units of each hidden layer."""
+    """B×channels×height×width → B×classes logits. It takes only the size that it was built for.
+    hidden: units of each hidden layer."""
 
     feature_strides = (1,)
 

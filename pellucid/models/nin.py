@@ -1,19 +1,22 @@
-"""Network in Network: a small network slides over the picture where a linear filter did, and a class is a map.
+"""Network in Network: a small network slides over the picture where a linear filter did, and a
+class is a map.
 
 Source: M. Lin, Q. Chen, S. Yan, Network In Network, ICLR 2014 (arXiv 1312.4400, 2013).
-Introduced: the mlpconv layer, a convolution followed by 1×1 convolutions; global average pooling of one map a class in the place of
-dense layers.
-The paper's claims, test error on CIFAR-10: 10.41 %, with translated and mirrored training pictures 8.81 %; CIFAR-100 35.68 %.
+Introduced: the mlpconv layer, a convolution followed by 1×1 convolutions; global average pooling of
+one map a class in the place of dense layers.
+The paper's claims, test error on CIFAR-10: 10.41 %, with translated and mirrored training pictures
+8.81 %; CIFAR-100 35.68 %.
 
-The form is the one for CIFAR: three mlpconv layers, the first two followed by 3×3 pooling with stride 2 and by dropout. The paper
-does not print the widths; they are those of the authors' published Caffe configuration, 192-160-96, 192-192-192, 192-192-classes,
-which pools by maximum first and by average then, its windows cut off at the border. 966,986 parameters at 10 classes.
+The form is the one for CIFAR: three mlpconv layers, the first two followed by 3×3 pooling with
+stride 2 and by dropout. The paper does not print the widths; they are those of the authors'
+published Caffe configuration, 192-160-96, 192-192-192, 192-192-classes, which pools by maximum
+first and by average then, its windows cut off at the border. 966,986 parameters at 10 classes.
 
 Choices and deviations:
 - The last layer has a ReLU too (section 3.1 gives every unit one), so no logit is below 0.
 - The paper's pictures are contrast-normalised and whitened; here they are not.
-- Initialisation: He normal with fan_in before a ReLU, deviation 1/√fan_in for the last layer, biases 0 (see layers.py); the paper
-  names none.
+- Initialisation: He normal with fan_in before a ReLU, deviation 1/√fan_in for the last layer,
+  biases 0 (see layers.py); the paper names none.
 """
 
 from __future__ import annotations

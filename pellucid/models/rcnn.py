@@ -1,24 +1,30 @@
-"""The R-CNN line: first where something might be, then what it is. Three networks of one form, from the slowest to the fastest.
+"""The R-CNN line: first where something might be, then what it is. Three networks of one form, from
+the slowest to the fastest.
 
-Sources: R. Girshick et al., Rich Feature Hierarchies, CVPR 2014 (arXiv 1311.2524): R-CNN, each proposal cut out of the picture, warped to
-one size and passed through the network by itself; R. Girshick, Fast R-CNN, ICCV 2015 (arXiv 1504.08083): one pass over the picture,
-proposals cut out of its map; S. Ren et al., Faster R-CNN, NeurIPS 2015 (arXiv 1506.01497): the proposals come out of the map too.
+Sources: R. Girshick et al., Rich Feature Hierarchies, CVPR 2014 (arXiv 1311.2524): R-CNN, each
+proposal cut out of the picture, warped to one size and passed through the network by itself; R.
+Girshick, Fast R-CNN, ICCV 2015 (arXiv 1504.08083): one pass over the picture, proposals cut out of
+its map; S. Ren et al., Faster R-CNN, NeurIPS 2015 (arXiv 1506.01497): the proposals come out of the
+map too.
 
-The form: `features(x)` gives the maps that regions are cut out of (R-CNN's is the picture itself); `regions(maps, boxes)` cuts them out
-and says of each what it is and how its box should move; `head(maps, boxes)` gives `Regions`, with boxes clipped to the picture. Faster
-R-CNN proposes its own boxes; the others are told where to look (`core.proposals`), and where they are not, look at the whole picture as
-often as they would look anywhere, so that their account of work is right.
+The form: `features(x)` gives the maps that regions are cut out of (R-CNN's is the picture itself);
+`regions(maps, boxes)` cuts them out and says of each what it is and how its box should move;
+`head(maps, boxes)` gives `Regions`, with boxes clipped to the picture. Faster R-CNN proposes its
+own boxes; the others are told where to look (`transforms.selective_search`), and where they are
+not, look at the whole picture as often as they would look anywhere, so that their account of work
+is right.
 
 Choices and deviations:
-- Classes and boxes are learnt together in all three, as since Fast R-CNN; R-CNN of 2014 trained one support vector machine a class
-  on fixed features, and its boxes after that.
+- Classes and boxes are learnt together in all three, as since Fast R-CNN; R-CNN of 2014 trained one
+  support vector machine a class on fixed features, and its boxes after that.
 - A box moves the same way whatever its class is: fewer weights for small data.
 - Class `classes` is "nothing", after the others, so that classes keep their numbers.
-- R-CNN's crops are 64 pixels a side and not 227, or nobody could wait for it here. As in the paper each shows 16/227 of its side of what
-  is around the box, on each side.
-- Fast R-CNN reads the map of stride 16 (the coarsest up to it), as the paper does, brought to `width` maps by a 1×1 convolution.
-- Faster R-CNN reads a feature pyramid (Lin et al. 2017) through RoIAlign (He et al. 2017); the part that proposes is depthwise separable;
-  two dense layers of 256 follow where the paper has 4096.
+- R-CNN's crops are 64 pixels a side and not 227, or nobody could wait for it here. As in the paper
+  each shows 16/227 of its side of what is around the box, on each side.
+- Fast R-CNN reads the map of stride 16 (the coarsest up to it), as the paper does, brought to
+  `width` maps by a 1×1 convolution.
+- Faster R-CNN reads a feature pyramid (Lin et al. 2017) through RoIAlign (He et al. 2017); the part
+  that proposes is depthwise separable; two dense layers of 256 follow where the paper has 4096.
 """
 
 from __future__ import annotations
@@ -30,12 +36,13 @@ import torch
 from torch import Tensor, nn
 
 from ..core.boxes import clip, suppress
-from ..core.coders import decode_deltas
+from ..core.boxes.coding import decode_deltas
 from .layers import RELU_GAIN, scaled_normal_
 from .pyramid import FeaturePyramid, Levels, coarsest, conv, places
 from .roi import RoIAlign, RoIPool, roi_align
 
-# What deltas are multiplied by, so that learning meets numbers near 1 (Fast R-CNN's code; the paper divides by their deviation).
+# What deltas are multiplied by, so that learning meets numbers near 1 (Fast R-CNN's code; the paper
+# divides by their deviation).
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 RATIOS = (0.5, 1.0, 2.0)
 STRIDES_WIDE = 5
@@ -43,8 +50,9 @@ CONTEXT = 16 / 227
 
 
 class Regions(NamedTuple):
-    """What is said of K boxes a picture. boxes: B×K×4 in pixels, empty (0 0 0 0) where unused; logits: B×K×(classes + 1), the last of
-    them "nothing"; deltas: B×K×4, how the box should move, times DELTA_WEIGHTS."""
+    """What is said of K boxes a picture. boxes: B×K×4 in pixels, empty (0 0 0 0) where unused;
+    logits: B×K×(classes + 1), the last of them "nothing"; deltas: B×K×4, how the box should move,
+    times DELTA_WEIGHTS."""
 
     boxes: Tensor
     logits: Tensor
@@ -52,7 +60,8 @@ class Regions(NamedTuple):
 
 
 class Judge(nn.Module):
-    """What a region is and how its box should move: …×C×side×side → …×(classes + 1) and …×4, through two dense layers."""
+    """What a region is and how its box should move: …×C×side×side → …×(classes + 1) and …×4,
+    through two dense layers."""
 
     def __init__(self, inputs: int, hidden: int, classes: int) -> None:
         super().__init__()
@@ -67,7 +76,8 @@ class Judge(nn.Module):
 
 
 class Answer(nn.Module):
-    """…×C → …×(classes + 1) logits and …×4 deltas; drawn as in Fast R-CNN, section 2.3, so that boxes at first stay where they are."""
+    """…×C → …×(classes + 1) logits and …×4 deltas; drawn as in Fast R-CNN, section 2.3, so that
+    boxes at first stay where they are."""
 
     def __init__(self, inputs: int, classes: int) -> None:
         super().__init__()
@@ -80,14 +90,17 @@ class Answer(nn.Module):
 
 
 class RegionProposals(nn.Module):
-    """The network that proposes, one for all levels: maps B×width×h×w → B×N logits of "something is here" and B×N×4 deltas.
+    """The network that proposes, one for all levels: maps B×width×h×w → B×N logits of "something is
+    here" and B×N×4 deltas.
 
     N: all places of all levels, row by row, times the anchors of a place.
     """
 
     def __init__(self, width: int, anchors: int) -> None:
         super().__init__()
-        self.look = nn.Sequential(nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False), conv(width, width, 1))
+        self.look = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False), conv(width, width, 1)
+        )
         self.something, self.where = nn.Conv2d(width, anchors, 1), nn.Conv2d(width, 4 * anchors, 1)
         scaled_normal_(self.look[0], 1.0)
         for layer in (self.something, self.where):
@@ -103,14 +116,17 @@ class RegionProposals(nn.Module):
 class FasterRCNN(nn.Module):
     """B×channels×H×W → `Regions` of its own proposals.
 
-    width: maps in each level of the pyramid. anchors: levels×A×2 widths and heights in pixels; None for three shapes a level, five strides
-    wide. searched: proposals a picture before overlapping ones go; kept: after that. sampled: regions a picture learns from.
+    width: maps in each level of the pyramid. anchors: levels×A×2 widths and heights in pixels; None
+    for three shapes a level, five strides wide. searched: proposals a picture before overlapping
+    ones go; kept: after that. sampled: regions a picture learns from.
     """
 
     searched, kept, sampled = 600, 100, 64
     anchors: Tensor
 
-    def __init__(self, backbone: Any, classes: int, width: int = 96, anchors: Tensor | None = None) -> None:
+    def __init__(
+        self, backbone: Any, classes: int, width: int = 96, anchors: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.backbone, self.classes = backbone, classes
         self.levels = Levels(backbone, width)
@@ -128,21 +144,28 @@ class FasterRCNN(nn.Module):
     def anchors_of(self, maps: Sequence[Tensor]) -> Tensor:
         """N×4 boxes in pixels, in the order in which `rpn` answers."""
         sizes = [(each.shape[2], each.shape[3]) for each in maps]
-        per_level = places(sizes, self.strides, maps[0].device)[0].split([height * width for height, width in sizes])
+        per_level = places(sizes, self.strides, maps[0].device)[0].split(
+            [height * width for height, width in sizes]
+        )
         around = [
-            torch.cat([centres[:, None] - shapes / 2, centres[:, None] + shapes / 2], -1).flatten(0, 1)
+            torch.cat([centres[:, None] - shapes / 2, centres[:, None] + shapes / 2], -1).flatten(
+                0, 1
+            )
             for centres, shapes in zip(per_level, self.anchors, strict=True)
         ]
         return torch.cat(around)
 
     def proposed(self, maps: Sequence[Tensor], logits: Tensor, deltas: Tensor) -> Tensor:
-        """B×kept×4 boxes, likeliest first, empty where there are fewer. Shapes alone (the meta device) tell nothing of overlaps."""
+        """B×kept×4 boxes, likeliest first, empty where there are fewer. Shapes alone (the meta
+        device) tell nothing of overlaps."""
         boxes = decode_deltas(deltas.detach().float(), self.anchors_of(maps))
         scores, best = logits.detach().float().topk(min(self.searched, logits.shape[1]), 1)
         boxes = clip(boxes.gather(1, best[..., None].expand(-1, -1, 4)), extent(maps, self.strides))
         if boxes.is_meta:
             return boxes[:, : self.kept]
-        return torch.stack([_apart(one, score, self.kept) for one, score in zip(boxes, scores, strict=True)])
+        return torch.stack(
+            [_apart(one, score, self.kept) for one, score in zip(boxes, scores, strict=True)]
+        )
 
     def regions(self, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         return self.judge(self.cut(maps, boxes))
@@ -185,7 +208,8 @@ class FastRCNN(nn.Module):
 
 
 class RCNN(nn.Module):
-    """B×channels×H×W and B×K×4 boxes in pixels → `Regions` of these boxes, each passed through the backbone by itself.
+    """B×channels×H×W and B×K×4 boxes in pixels → `Regions` of these boxes, each passed through the
+    backbone by itself.
 
     side: of a crop, in pixels. at_once: crops that pass together; all of them would take gigabytes.
     """
@@ -198,7 +222,9 @@ class RCNN(nn.Module):
         super().__init__()
         self.backbone, self.classes = backbone, classes
         self.at = coarsest(backbone)
-        self.feature_channels = (next(each.in_channels for each in backbone.modules() if isinstance(each, nn.Conv2d)),)
+        self.feature_channels = (
+            next(each.in_channels for each in backbone.modules() if isinstance(each, nn.Conv2d)),
+        )
         self.answer = Answer(backbone.feature_channels[self.at], classes)
 
     def features(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -206,7 +232,9 @@ class RCNN(nn.Module):
 
     def regions(self, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         some = max(1, self.at_once // len(boxes))
-        return self.answer(torch.cat([self._seen(maps, each) for each in with_context(boxes).split(some, 1)], 1))
+        return self.answer(
+            torch.cat([self._seen(maps, each) for each in with_context(boxes).split(some, 1)], 1)
+        )
 
     def _seen(self, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         """B×K×4 boxes to B×K×C: the mean of the backbone's last map of each."""
@@ -234,7 +262,8 @@ def usual_anchors(strides: Sequence[float]) -> Tensor:
 
 
 def extent(maps: Sequence[Tensor], strides: Sequence[float]) -> tuple[int, int]:
-    """Height and width in pixels of what the finest map covers, which is the picture, rounded up to its stride."""
+    """Height and width in pixels of what the finest map covers, which is the picture,
+    rounded up to its stride."""
     height, width = maps[0].shape[2:]
     return round(height * strides[0]), round(width * strides[0])
 
@@ -242,18 +271,22 @@ def extent(maps: Sequence[Tensor], strides: Sequence[float]) -> tuple[int, int]:
 def everywhere(maps: Sequence[Tensor], strides: Sequence[float], count: int) -> Tensor:
     """B×count×4: the whole picture, `count` times."""
     height, width = extent(maps, strides)
-    return torch.tensor([0.0, 0.0, width, height], device=maps[0].device).expand(len(maps[0]), count, 4)
+    return torch.tensor([0.0, 0.0, width, height], device=maps[0].device).expand(
+        len(maps[0]), count, 4
+    )
 
 
 def with_context(boxes_xyxy: Tensor) -> Tensor:
-    """Boxes so much larger that, warped to one size, each shows CONTEXT of its side of what is around it, on each side."""
+    """Boxes so much larger that, warped to one size, each shows CONTEXT of its side of what is
+    around it, on each side."""
     low, high = boxes_xyxy.split(2, -1)
     margin = (high - low) * (CONTEXT / (1 - 2 * CONTEXT))
     return torch.cat([low - margin, high + margin], -1)
 
 
 def _apart(boxes: Tensor, scores: Tensor, count: int) -> Tensor:
-    """The best `count` of a picture's boxes that overlap none better by more than 0.7 (Ren et al. 2015, section 3.3)."""
+    """The best `count` of a picture's boxes that overlap none better by more than 0.7 (Ren et al.
+    2015, section 3.3)."""
     chosen = suppress(boxes.cpu().numpy(), scores.cpu().numpy(), 0.7)[:count]
     found = boxes.new_zeros(count, 4)
     found[: len(chosen)] = boxes[torch.from_numpy(chosen).to(boxes.device)]

@@ -1,15 +1,18 @@
 """A light residual network for super-resolution: deep at low resolution, few maps, no batch norm.
 
-Source: B. Lim, S. Son, H. Kim, S. Nah, K. M. Lee, Enhanced Deep Residual Networks for Single Image Super-Resolution, CVPR Workshops 2017
-(EDSR, arXiv 1707.02921), which has 64 maps and 16 blocks as its baseline. Its block is convolution, ReLU, convolution and the skip:
-batch norm would take away the range of values that the answer is made of.
+Source: B. Lim, S. Son, H. Kim, S. Nah, K. M. Lee, Enhanced Deep Residual Networks for Single Image
+Super-Resolution, CVPR Workshops 2017 (EDSR, arXiv 1707.02921), which has 64 maps and 16 blocks as
+its baseline. Its block is convolution, ReLU, convolution and the skip: batch norm would take away
+the range of values that the answer is made of.
 
 Choices and deviations:
-- What the layers give is added to the bicubic enlargement; EDSR has no such skip, and one around all blocks instead.
+- What the layers give is added to the bicubic enlargement; EDSR has no such skip, and one around
+  all blocks instead.
 - 32 maps and 6 blocks: what a processor trains in minutes.
 - Factors of 4 are shuffled at once, where EDSR enlarges twice by 2 with a convolution between.
-- Initialisation: He normal with fan_in; the second convolution of each block and the last one zero, so that training begins with the
-  identity (Goyal et al., Accurate, Large Minibatch SGD, 2017, section 5.1, for batch norm's γ) and at bicubic.
+- Initialisation: He normal with fan_in; the second convolution of each block and the last one zero,
+  so that training begins with the identity (Goyal et al., Accurate, Large Minibatch SGD, 2017,
+  section 5.1, for batch norm's γ) and at bicubic.
 """
 
 from __future__ import annotations
@@ -38,7 +41,9 @@ class Block(nn.Module):
 class ResidualSR(nn.Module):
     """B×channels×h×w in 0…1 → B×channels×(factor·h)×(factor·w)."""
 
-    def __init__(self, factor: int = 3, channels: int = 1, width: int = 32, blocks: int = 6) -> None:
+    def __init__(
+        self, factor: int = 3, channels: int = 1, width: int = 32, blocks: int = 6
+    ) -> None:
         super().__init__()
         self.factor = factor
         self.margin = 2 + 2 * blocks

@@ -1,22 +1,28 @@
-"""ResNet: what a layer has to learn is the difference from its input; and the plain twins that show why.
+"""ResNet: what a layer has to learn is the difference from its input; and the plain twins that show
+why.
 
-Source: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385, 2015).
-Introduced: the identity skip around two or three convolutions, which let networks of 152 layers train where plain ones of 34
-already did worse than plain ones of 18; the bottleneck block 1×1, 3×3, 1×1.
+Source: K. He, X. Zhang, S. Ren, J. Sun, Deep Residual Learning for Image Recognition, CVPR 2016
+(arXiv 1512.03385, 2015).
+Introduced: the identity skip around two or three convolutions, which let networks of 152 layers
+train where plain ones of 34 already did worse than plain ones of 18; the bottleneck block 1×1, 3×3,
+1×1.
 
 The paper's claims, ImageNet validation, 10 crops, top-1 error in per cent (tables 2 and 3):
-plain-18 27.94, plain-34 28.54, ResNet-18 27.88, ResNet-34 25.03 (shortcut A) and 24.52 (B), ResNet-50 22.85, ResNet-101
-21.75, ResNet-152 21.43.
+plain-18 27.94, plain-34 28.54, ResNet-18 27.88, ResNet-34 25.03 (shortcut A) and 24.52 (B),
+ResNet-50 22.85, ResNet-101 21.75, ResNet-152 21.43.
 
 Choices and deviations:
 - Shortcuts are option B: a 1×1 projection where the shape changes, the identity elsewhere.
-- "v1.5": in a bottleneck that halves the map, the stride sits on the 3×3 and not, as in the paper, on the first 1×1, which
-  would throw three quarters of its input away. The published PyTorch weights are of this form. The MACs are therefore 4.09·10⁹
-  for ResNet-50 at 224×224 where the paper's table 1 has 3.8·10⁹.
-- Names and shapes of the state dict are those of the published PyTorch files, so these load as they are (classes=1000).
-- Initialisation: convolutions He normal with fan_out (He et al., Delving Deep into Rectifiers, 2015, eq. 14: keeps the gradient's
-  variance); batch norm γ = 1, β = 0, the last γ of a block too (zero there is a later idea: Goyal et al. 2017); the dense layer
-  uniform in ±1/√fan_in (LeCun et al. 1998) with bias 0.
+- "v1.5": in a bottleneck that halves the map, the stride sits on the 3×3 and not, as in the paper,
+  on the first 1×1, which would throw three quarters of its input away. The published PyTorch
+  weights are of this form. The MACs are therefore 4.09·10⁹ for ResNet-50 at 224×224 where the
+  paper's table 1 has 3.8·10⁹.
+- Names and shapes of the state dict are those of the published PyTorch files, so these load as they
+  are (classes=1000).
+- Initialisation: convolutions He normal with fan_out (He et al., Delving Deep into Rectifiers,
+  2015, eq. 14: keeps the gradient's variance); batch norm γ = 1, β = 0, the last γ of a block too
+  (zero there is a later idea: Goyal et al. 2017); the dense layer uniform in ±1/√fan_in (LeCun et
+  al. 1998) with bias 0.
 - The plain twins are the same layers without skips, and so without projections.
 """
 
@@ -44,7 +50,9 @@ class BasicBlock(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(width)
-        self.downsample = projection(inputs, width, stride) if skip and (stride != 1 or inputs != width) else None
+        self.downsample = (
+            projection(inputs, width, stride) if skip and (stride != 1 or inputs != width) else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -70,7 +78,11 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         self.bn3 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample = projection(inputs, outputs, stride) if skip and (stride != 1 or inputs != outputs) else None
+        self.downsample = (
+            projection(inputs, outputs, stride)
+            if skip and (stride != 1 or inputs != outputs)
+            else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu(self.bn1(self.conv1(x)))
@@ -82,7 +94,8 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """B×channels×height×width, any size → B×classes logits. Features: the stem at stride 2 and the four stages at 4, 8, 16, 32."""
+    """B×channels×height×width, any size → B×classes logits. Features: the stem at stride 2 and the
+    four stages at 4, 8, 16, 32."""
 
     feature_strides = (2, 4, 8, 16, 32)
 
@@ -135,9 +148,18 @@ class ResNet(nn.Module):
         return self.head(self.features(x))
 
 
-def stage(block: type[BasicBlock | Bottleneck], inputs: int, width: int, depth: int, stride: int, skip: bool) -> nn.Sequential:
+def stage(
+    block: type[BasicBlock | Bottleneck],
+    inputs: int,
+    width: int,
+    depth: int,
+    stride: int,
+    skip: bool,
+) -> nn.Sequential:
     first = block(inputs, width, stride, skip)
-    return nn.Sequential(first, *(block(width * block.expansion, width, 1, skip) for _ in range(depth - 1)))
+    return nn.Sequential(
+        first, *(block(width * block.expansion, width, 1, skip) for _ in range(depth - 1))
+    )
 
 
 def resnet18(classes: int = 10, channels: int = 3) -> ResNet:

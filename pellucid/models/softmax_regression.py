@@ -1,10 +1,12 @@
 """Softmax regression: one dense layer on the pixels. The network that every other one has to beat.
 
-Source: D. R. Cox, The Regression Analysis of Binary Sequences, J. Royal Statistical Society B, 1958, for two classes; H. Theil,
-A Multinomial Extension of the Linear Logit Model, 1969, for several.
+Source: D. R. Cox, The Regression Analysis of Binary Sequences, J. Royal Statistical Society B,
+1958, for two classes; H. Theil, A Multinomial Extension of the Linear Logit Model, 1969, for
+several.
 Introduced: probabilities as a linear function of what is measured, in the exponent.
 Claims: LeCun et al. 1998 report 12.0 % error on MNIST for a linear classifier.
-Initialisation: zero. The loss is convex, so the start does not decide the end, and every class begins at probability 1/classes.
+Initialisation: zero. The loss is convex, so the start does not decide the end, and every class
+begins at probability 1/classes.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ class SoftmaxRegression(nn.Module):
 
     feature_strides = (1,)
 
-    def __init__(self, classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)) -> None:
+    def __init__(
+        self, classes: int = 10, channels: int = 3, size: tuple[int, int] = (32, 32)
+    ) -> None:
         super().__init__()
         self.feature_channels = (channels,)
         self.fc = nn.Linear(channels * size[0] * size[1], classes)

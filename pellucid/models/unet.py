@@ -1,21 +1,28 @@
-"""U-Net: down to what a picture shows, up again to where, with the fine maps of the way down beside the coarse ones on the way up.
+"""U-Net: down to what a picture shows, up again to where, with the fine maps of the way down beside
+the coarse ones on the way up.
 
-Source: O. Ronneberger, P. Fischer, T. Brox, U-Net: Convolutional Networks for Biomedical Image Segmentation, MICCAI 2015 (arXiv
-1505.04597). In 3-D: Ö. Çiçek et al., 3D U-Net, MICCAI 2016 (arXiv 1606.06650), and F. Isensee et al., nnU-Net, Nature Methods 2021
-(arXiv 1809.10486), for instance norm and for axes that are halved less often.
-Introduced: a way up as wide as the way down, joined by skips, that learns from some dozens of pictures; answers window by window.
+Source: O. Ronneberger, P. Fischer, T. Brox, U-Net: Convolutional Networks for Biomedical Image
+Segmentation, MICCAI 2015 (arXiv 1505.04597). In 3-D: Ö. Çiçek et al., 3D U-Net, MICCAI 2016 (arXiv
+1606.06650), and F. Isensee et al., nnU-Net, Nature Methods 2021 (arXiv 1809.10486), for instance
+norm and for axes that are halved less often.
+Introduced: a way up as wide as the way down, joined by skips, that learns from some dozens of
+pictures; answers window by window.
 
-The paper's claims: ISBI 2012 (neurons in electron microscopy), warping error 0.000353, Rand error 0.0382, pixel error 0.0611; ISBI cell
-tracking 2015, mean IoU 0.9203 (PhC-U373) and 0.7756 (DIC-HeLa).
+The paper's claims: ISBI 2012 (neurons in electron microscopy), warping error 0.000353, Rand error
+0.0382, pixel error 0.0611; ISBI cell tracking 2015, mean IoU 0.9203 (PhC-U373) and 0.7756
+(DIC-HeLa).
 
 Choices and deviations:
-- `UNet2015` is figure 1: no padding, no norm, 64 to 1,024 maps. Dropout (0.5) stands after the last two stages of the way down, as in the
-  authors' files; the paper says only "at the end of the contracting path". Convolutions are normal of deviation √(2/fan_in), as the paper
-  asks; up-convolutions and the last one, which no ReLU follows, of √(1/fan_in).
-- `UNet` pads, so that the answer has the picture's size, and normalises each map: over the batch in 2-D; over the picture in 3-D, where a
-  batch has one volume or two. A last convolution that begins a tenth as large was tried and left: narrow networks then stood for a hundred
-  steps where every pixel is of the commonest class.
-- Halving rounds up and the way back cuts off the last row again, so that a map of odd size keeps its places.
+- `UNet2015` is figure 1: no padding, no norm, 64 to 1,024 maps. Dropout (0.5) stands after the last
+  two stages of the way down, as in the authors' files; the paper says only "at the end of the
+  contracting path". Convolutions are normal of deviation √(2/fan_in), as the paper asks;
+  up-convolutions and the last one, which no ReLU follows, of √(1/fan_in).
+- `UNet` pads, so that the answer has the picture's size, and normalises each map: over the batch in
+  2-D; over the picture in 3-D, where a batch has one volume or two. A last convolution that begins
+  a tenth as large was tried and left: narrow networks then stood for a hundred steps where every
+  pixel is of the commonest class.
+- Halving rounds up and the way back cuts off the last row again, so that a map of odd size keeps
+  its places.
 """
 
 from __future__ import annotations
@@ -29,7 +36,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..core.errors import UsageError
-from ..core.words import by
+from ..plots.formatting import by
 from .layers import RELU_GAIN, scaled_normal_
 from .upsampling import CONVOLUTIONS, up
 
@@ -41,7 +48,8 @@ SMALLEST_SIDE = 188
 
 
 def valid_size(least: int) -> int:
-    """The smallest side of a window about which UNet2015 answers at least `least` pixels: 12 + 16·k, and 184 of them are margin."""
+    """The smallest side of a window about which UNet2015 answers at least `least` pixels: 12 +
+    16·k, and 184 of them are margin."""
     return max(SMALLEST_SIDE, least + 2 * MARGIN + -(least + 2 * MARGIN - 12) % STEP)
 
 
@@ -50,26 +58,39 @@ def check_side(side: int) -> None:
     fits = valid_size(side - 2 * MARGIN)
     if side != fits:
         near = f"{fits - STEP} or {fits} fits" if fits > SMALLEST_SIDE else f"{fits} fits"
-        raise UsageError(f"size: unet_2015 halves sides of {SMALLEST_SIDE}, {SMALLEST_SIDE + STEP} … four times evenly, not {side}; {near}")
+        raise UsageError(
+            f"size: unet_2015 halves sides of {SMALLEST_SIDE}, {SMALLEST_SIDE + STEP} … four times "
+            f"evenly, not {side}; {near}"
+        )
 
 
 class UNet2015(nn.Module):
-    """B×channels×H×W → B×classes×(H − 184)×(W − 184) logits: of the pixels 92 and more away from the border.
+    """B×channels×H×W → B×classes×(H − 184)×(W − 184) logits: of the pixels 92 and more away from
+    the border.
 
-    size: of the windows, only checked. width: maps of the first stage. margin, step: pixels that the answer lacks on every side, and what
-    windows should begin at a multiple of. Raises UsageError for sides that do not fit (`valid_size`).
+    size: of the windows, only checked. width: maps of the first stage. margin, step: pixels that
+    the answer lacks on every side, and what windows should begin at a multiple of. Raises
+    UsageError for sides that do not fit (`valid_size`).
     """
 
     margin = MARGIN
     step = STEP
     feature_strides = (1, 2, 4, 8, 16)
 
-    def __init__(self, classes: int = 2, channels: int = 1, size: tuple[int, ...] = (572, 572), width: int = 64) -> None:
+    def __init__(
+        self,
+        classes: int = 2,
+        channels: int = 1,
+        size: tuple[int, ...] = (572, 572),
+        width: int = 64,
+    ) -> None:
         super().__init__()
         for side in size:
             check_side(side)
         self.feature_channels = widths = tuple(width * 2**level for level in range(5))
-        self.down = nn.ModuleList(unpadded(*pair) for pair in zip((channels, *widths), widths, strict=False))
+        self.down = nn.ModuleList(
+            unpadded(*pair) for pair in zip((channels, *widths), widths, strict=False)
+        )
         self.pool = nn.MaxPool2d(2)
         self.dropout = nn.Dropout(0.5)
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * each, each, 2, 2) for each in widths[-2::-1])
@@ -77,7 +98,12 @@ class UNet2015(nn.Module):
         self.last = nn.Conv2d(width, classes, 1)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
-                scaled_normal_(layer, 1.0 if layer is self.last or isinstance(layer, nn.ConvTranspose2d) else RELU_GAIN)
+                scaled_normal_(
+                    layer,
+                    1.0
+                    if layer is self.last or isinstance(layer, nn.ConvTranspose2d)
+                    else RELU_GAIN,
+                )
 
     def features(self, x: Tensor) -> tuple[Tensor, ...]:
         for side in x.shape[2:]:
@@ -101,7 +127,12 @@ class UNet2015(nn.Module):
 
 
 def unpadded(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Conv2d(inputs, outputs, 3), nn.ReLU(inplace=True), nn.Conv2d(outputs, outputs, 3), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(outputs, outputs, 3),
+        nn.ReLU(inplace=True),
+    )
 
 
 def centre(x: Tensor, size: Sequence[int]) -> Tensor:
@@ -113,32 +144,51 @@ def centre(x: Tensor, size: Sequence[int]) -> Tensor:
 class UNet(nn.Module):
     """B×channels×(D×)H×W → B×classes×(D×)H×W logits.
 
-    backbone: what gives the maps on the way down, finest first: `Stages`, or a network of MODELS without its head. Where its first map is
-    coarser than the picture, stages of convolutions of our own make the finer ones. width: maps at the picture's own resolution on the way
-    up; twice as many at each coarser one, at most 16 times. skips: the fine maps stand beside the coarse ones (concat), or are added.
-    least: the smallest window, by axis. margin, step: pixels that the answer lacks on every side, and what windows should begin at a
-    multiple of. Raises UsageError for a backbone without convolutions, and in `features` for windows below `least`.
+    backbone: what gives the maps on the way down, finest first: `Stages`, or a network of MODELS
+    without its head. Where its first map is coarser than the picture, stages of convolutions of our
+    own make the finer ones. width: maps at the picture's own resolution on the way up; twice as
+    many at each coarser one, at most 16 times. skips: the fine maps stand beside the coarse ones
+    (concat), or are added. least: the smallest window, by axis. margin, step: pixels that the
+    answer lacks on every side, and what windows should begin at a multiple of. Raises UsageError
+    for a backbone without convolutions, and in `features` for windows below `least`.
     """
 
     margin = 0
 
     def __init__(
-        self, backbone: Any, classes: int, channels: int, width: int, upsampling: str = "nearest", skips: str = "concat", dims: int = 2
+        self,
+        backbone: Any,
+        classes: int,
+        channels: int,
+        width: int,
+        upsampling: str = "nearest",
+        skips: str = "concat",
+        dims: int = 2,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.taken = last_of_each_stride(backbone)
         strides = [backbone.feature_strides[at] for at in self.taken]
         finer = [2**level for level in range(math.ceil(math.log2(strides[0])))]
-        self.stem = Stages(channels, [width * stride for stride in finer], halvings(len(finer), dims)) if finer else None
+        self.stem = (
+            Stages(channels, [width * stride for stride in finer], halvings(len(finer), dims))
+            if finer
+            else None
+        )
         self.feature_strides = (*finer, *strides)
-        self.feature_channels = (*(width * stride for stride in finer), *(backbone.feature_channels[at] for at in self.taken))
+        self.feature_channels = (
+            *(width * stride for stride in finer),
+            *(backbone.feature_channels[at] for at in self.taken),
+        )
         factors = getattr(backbone, "factors", None) or between(self.feature_strides, dims)
         self.least = tuple(divisors(factors))
-        # Of the axis that is halved least: windows of few slices could not overlap along the others' step.
+        # Of the axis that is halved least: windows of few slices could not overlap along the
+        # others' step.
         self.step = min(self.least)
         joins, coarse = [], self.feature_channels[-1]
-        for stride, skip, factor in list(zip(self.feature_strides, self.feature_channels, factors[1:], strict=False))[::-1]:
+        for stride, skip, factor in list(
+            zip(self.feature_strides, self.feature_channels, factors[1:], strict=False)
+        )[::-1]:
             grown = min(round(width * stride), 16 * width)
             joins.append(Join(coarse, skip, grown, factor, upsampling, skips))
             coarse = grown
@@ -166,18 +216,24 @@ class UNet(nn.Module):
 
 
 class Stages(nn.Module):
-    """The way down of a U-Net: at each level two convolutions, each with its norm and ReLU; a max-pool between levels.
+    """The way down of a U-Net: at each level two convolutions, each with its norm and ReLU; a
+    max-pool between levels.
 
-    widths: maps of each level. factors: by what each level's max-pool divides each axis, rounding up; the first level has none, so all 1.
+    widths: maps of each level. factors: by what each level's max-pool divides each axis, rounding
+    up; the first level has none, so all 1.
     """
 
     def __init__(self, channels: int, widths: Sequence[int], factors: Sequence[Factors]) -> None:
         super().__init__()
         dims = len(factors[0])
         self.feature_channels = tuple(widths)
-        self.feature_strides = tuple(max(divisors(factors[: level + 1])) for level in range(len(widths)))
+        self.feature_strides = tuple(
+            max(divisors(factors[: level + 1])) for level in range(len(widths))
+        )
         self.factors = tuple(factors)
-        self.levels = nn.ModuleList(double(*pair, dims) for pair in zip((channels, *widths), widths, strict=False))
+        self.levels = nn.ModuleList(
+            double(*pair, dims) for pair in zip((channels, *widths), widths, strict=False)
+        )
 
     def features(self, x: Tensor) -> tuple[Tensor, ...]:
         pool = F.max_pool2d if len(self.factors[0]) == 2 else F.max_pool3d
@@ -191,12 +247,18 @@ class Stages(nn.Module):
 class Join(nn.Module):
     """A coarse map, grown, and a fine one → `outputs` maps of the fine one's size."""
 
-    def __init__(self, coarse: int, fine: int, outputs: int, factors: Factors, upsampling: str, skips: str) -> None:
+    def __init__(
+        self, coarse: int, fine: int, outputs: int, factors: Factors, upsampling: str, skips: str
+    ) -> None:
         super().__init__()
         dims = len(factors)
         self.concat = skips == "concat"
         self.up = up(upsampling, coarse, outputs, dims, factors)
-        self.match = nn.Identity() if self.concat or fine == outputs else CONVOLUTIONS[dims](fine, outputs, 1)
+        self.match = (
+            nn.Identity()
+            if self.concat or fine == outputs
+            else CONVOLUTIONS[dims](fine, outputs, 1)
+        )
         self.convs = double(fine + outputs if self.concat else outputs, outputs, dims)
 
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
@@ -218,7 +280,8 @@ def double(inputs: int, outputs: int, dims: int) -> nn.Sequential:
 
 
 def fitted(x: Tensor, size: Sequence[int]) -> Tensor:
-    """Maps that grew beyond a size that was rounded up, cut to it; others, of networks without padding, resized to it."""
+    """Maps that grew beyond a size that was rounded up, cut to it; others, of networks without
+    padding, resized to it."""
     over = [have - want for have, want in zip(x.shape[2:], size, strict=True)]
     if not any(over):
         return x
@@ -228,22 +291,31 @@ def fitted(x: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def last_of_each_stride(backbone: Any) -> list[int]:
-    """Which maps of `backbone.features` a U-Net joins. Raises UsageError for a network without convolutions."""
+    """Which maps of `backbone.features` a U-Net joins.
+    Raises UsageError for a network without convolutions."""
     if not any(isinstance(each, nn.Conv2d | nn.Conv3d) for each in backbone.modules()):
-        raise UsageError("model: a network without convolutions has no maps to say of each pixel what it is; choose another one")
+        raise UsageError(
+            "model: a network without convolutions has no maps to say of each pixel what it is; "
+            "choose another one"
+        )
     return list({stride: at for at, stride in enumerate(backbone.feature_strides)}.values())
 
 
 def between(strides: Sequence[float], dims: int) -> list[Factors]:
     """By what each map is smaller than the one before it; the first by 1."""
-    return [(1,) * dims, *((max(1, round(b / a)),) * dims for a, b in zip(strides, strides[1:], strict=False))]
+    return [
+        (1,) * dims,
+        *((max(1, round(b / a)),) * dims for a, b in zip(strides, strides[1:], strict=False)),
+    ]
 
 
 def halvings(levels: int, dims: int, size: Sequence[int] | None = None) -> list[Factors]:
-    """The factors of `levels` levels, each 2; where a size is given, an axis of it is halved only while 4 places are left and it is no
-    shorter than half of the longest one, and levels end when no axis is left: 16×128×128 is halved to 4×8×8.
+    """The factors of `levels` levels, each 2; where a size is given, an axis of it is halved only
+    while 4 places are left and it is no shorter than half of the longest one, and levels end when
+    no axis is left: 16×128×128 is halved to 4×8×8.
 
-    An axis of few slices is one of thick slices: after two halvings of the others its voxels are as long as theirs.
+    An axis of few slices is one of thick slices: after two halvings of the others its voxels are as
+    long as theirs.
     """
     factors: list[Factors] = [(1,) * dims]
     sides = list(size or [2**levels * 4] * dims)
@@ -265,7 +337,8 @@ def check_window(size: Sequence[int], network: UNet) -> None:
     """Raises UsageError for a window smaller than one place of the coarsest map."""
     if any(have < want for have, want in zip(size, network.least, strict=True)):
         raise UsageError(
-            f"size: windows of {by(size)} are smaller than {by(network.least)}, the least that this U-Net takes; make them larger"
+            f"size: windows of {by(size)} are smaller than {by(network.least)}, the least that "
+            "this U-Net takes; make them larger"
         )
 
 

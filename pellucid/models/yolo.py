@@ -1,17 +1,22 @@
 """The YOLO line: every place of every map says at once what is there and where it ends.
 
-Sources: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640): one pass, the place with an object's centre answers for it;
-J. Redmon, A. Farhadi, YOLO9000, CVPR 2017 (arXiv 1612.08242): anchors fitted to the data; Z. Tian et al., FCOS, ICCV 2019
-(arXiv 1904.01355): no anchors, distances to the four sides; X. Li et al., Generalized Focal Loss, NeurIPS 2020 (arXiv 2006.04388): a side
-as a distribution over distances; Z. Ge et al., YOLOX, 2021 (arXiv 2107.08430): separate towers for what and where.
+Sources: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640): one pass, the place
+with an object's centre answers for it; J. Redmon, A. Farhadi, YOLO9000, CVPR 2017 (arXiv
+1612.08242): anchors fitted to the data; Z. Tian et al., FCOS, ICCV 2019 (arXiv 1904.01355): no
+anchors, distances to the four sides; X. Li et al., Generalized Focal Loss, NeurIPS 2020 (arXiv
+2006.04388): a side as a distribution over distances; Z. Ge et al., YOLOX, 2021 (arXiv 2107.08430):
+separate towers for what and where.
 
 Choices and deviations:
-- The backbone is any network that gives maps (`features`); the neck is the pyramid with the way back up of the YOLO line since 2020.
-- Without anchors a side's distance from the place's centre is the mean of a distribution over 0 to 15 strides; with anchors it is the form
-  of 2017, σ(t)+cell and anchor·eᵗ.
-- One score for each class by its own logistic function, and none for "an object at all": so a class's score is how sure the network is that
-  an object of this class is there, and how well its box fits.
-- `Grid` is the classic design, for those who want to see it: one coarse map, confidences beside classes.
+- The backbone is any network that gives maps (`features`); the neck is the pyramid with the way
+  back up of the YOLO line since 2020.
+- Without anchors a side's distance from the place's centre is the mean of a distribution over 0 to
+  15 strides; with anchors it is the form of 2017, σ(t)+cell and anchor·eᵗ.
+- One score for each class by its own logistic function, and none for "an object at all": so a
+  class's score is how sure the network is that an object of this class is there, and how well its
+  box fits.
+- `Grid` is the classic design, for those who want to see it: one coarse map, confidences beside
+  classes.
 """
 
 from __future__ import annotations
@@ -23,24 +28,28 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..core.coders import decode_anchored, decode_distances
+from ..core.boxes.coding import decode_anchored, decode_distances
 from .pyramid import Levels, PathAggregation, conv, places
 
 BINS = 16
-# A fresh network says "nothing" nearly everywhere, or the many empty places would drown the few others (Lin et al. 2017, section 3.3).
+# A fresh network says "nothing" nearly everywhere, or the many empty places would drown the few
+# others (Lin et al. 2017, section 3.3).
 PRIOR = 0.01
 
 
 class Yolo(nn.Module):
     """B×channels×H×W → B×N×(sides + classes), N places times anchors, finest map first, row by row.
 
-    sides: 64 numbers without anchors (four distributions over 16 strides: left, top, right, bottom), else 4 (tx, ty, tw, th).
-    anchors: levels×A×2 widths and heights in pixels; None for none.
+    sides: 64 numbers without anchors (four distributions over 16 strides: left, top, right,
+    bottom), else 4 (tx, ty, tw, th). anchors: levels×A×2 widths and heights in pixels; None for
+    none.
     """
 
     anchors: Tensor | None
 
-    def __init__(self, backbone: Any, classes: int, width: int = 96, anchors: Tensor | None = None) -> None:
+    def __init__(
+        self, backbone: Any, classes: int, width: int = 96, anchors: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.backbone, self.classes = backbone, classes
         self.levels = Levels(backbone, width)
@@ -56,10 +65,13 @@ class Yolo(nn.Module):
 
     @staticmethod
     def _tower(width: int, outputs: int) -> nn.Sequential:
-        return nn.Sequential(conv(width, width, 3), conv(width, width, 3), nn.Conv2d(width, outputs, 1))
+        return nn.Sequential(
+            conv(width, width, 3), conv(width, width, 3), nn.Conv2d(width, outputs, 1)
+        )
 
     def _begin(self) -> None:
-        # A side begins some three strides away, as most do, and not in the middle of what can be said: of boxes far too large, none fits.
+        # A side begins some three strides away, as most do, and not in the middle of what can be
+        # said: of boxes far too large, none fits.
         near = -0.3 * torch.arange(BINS) if self.anchors is None else torch.zeros(1)
         rare = torch.full((1,), -math.log((1 - PRIOR) / PRIOR))
         for where, what in zip(self.where, self.what, strict=True):
@@ -96,23 +108,29 @@ class Yolo(nn.Module):
         sides = raw[..., : self.sides].float()
         if self.anchors is None:
             steps = torch.arange(BINS, device=raw.device, dtype=torch.float32)
-            # Not a matrix product, which autocast would round to bfloat16: half a pixel at the coarsest level.
+            # Not a matrix product, which autocast would round to bfloat16: half a pixel at the
+            # coarsest level.
             distances = (sides.unflatten(-1, (4, BINS)).softmax(-1) * steps).sum(-1)
             return decode_distances(distances, centres, strides[:, None])
         per_level = [height * width for height, width in sizes]
-        shapes = torch.cat([a.repeat(count, 1) for a, count in zip(self.anchors, per_level, strict=True)])
+        shapes = torch.cat(
+            [a.repeat(count, 1) for a, count in zip(self.anchors, per_level, strict=True)]
+        )
         return decode_anchored(sides, shapes, centres / strides[:, None] - 0.5, strides[:, None])
 
 
 class Grid(nn.Module):
     """The classic design: B×channels×H×W → B×S×S×A×(5 + classes) over the coarsest map.
 
-    Of each place and anchor tx ty tw th, the confidence's logit and the classes' logits. anchors: A×2 widths and heights in pixels.
+    Of each place and anchor tx ty tw th, the confidence's logit and the classes' logits. anchors:
+    A×2 widths and heights in pixels.
     """
 
     anchors: Tensor
 
-    def __init__(self, backbone: Any, classes: int, width: int = 96, anchors: Tensor | None = None) -> None:
+    def __init__(
+        self, backbone: Any, classes: int, width: int = 96, anchors: Tensor | None = None
+    ) -> None:
         super().__init__()
         assert anchors is not None
         self.backbone, self.classes = backbone, classes
@@ -120,7 +138,9 @@ class Grid(nn.Module):
         self.stride = self.levels.strides[-1]
         self.feature_channels, self.feature_strides = (width,), (self.stride,)
         self.register_buffer("anchors", anchors)
-        self.neck = nn.Sequential(conv(self.levels.channels[-1], width, 1), conv(width, width, 3), conv(width, width, 3))
+        self.neck = nn.Sequential(
+            conv(self.levels.channels[-1], width, 1), conv(width, width, 3), conv(width, width, 3)
+        )
         self.last = nn.Conv2d(width, len(anchors) * (5 + classes), 1)
         nn.init.normal_(self.last.weight, std=0.01)
         nn.init.constant_(self.last.get_parameter("bias"), 0)

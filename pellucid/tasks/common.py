@@ -10,8 +10,8 @@ import numpy as np
 from torch import nn
 
 from ..core.errors import DataError
-from ..core.formats import Reading
-from ..core.types import Sample
+from ..data.formats import Dataset
+from ..data.sample import Sample
 
 
 def travelling(room: Any) -> dict[str, Any]:
@@ -30,17 +30,27 @@ def tuples(value: Any) -> Any:
     return tuple(tuples(each) for each in value) if isinstance(value, list) else value
 
 
-def numbers_of(reading: Reading, classes: Sequence[str]) -> np.ndarray:
-    """int64: the model's number of each class of the reading. Raises DataError for a class that the model does not know."""
+def numbers_of(reading: Dataset, classes: Sequence[str]) -> np.ndarray:
+    """int64: the model's number of each class of the reading. Raises DataError for a class that the
+    model does not know."""
     strange = [name for name in reading.classes if name not in classes]
     if strange:
-        raise DataError(f'{reading.root or reading.name}: the model does not know the class "{strange[0]}"; it knows: {", ".join(classes)}')
+        raise DataError(
+            f'{reading.root or reading.name}: the model does not know the class "{strange[0]}"; it '
+            f"knows: {', '.join(classes)}"
+        )
     return np.array([classes.index(name) for name in reading.classes], np.int64)
 
 
 def all_that_learns(network: nn.Module) -> list[list[tuple[str, nn.Parameter]]]:
     """One turn, of every parameter that is not frozen."""
-    return [[(name, parameter) for name, parameter in network.named_parameters() if parameter.requires_grad]]
+    return [
+        [
+            (name, parameter)
+            for name, parameter in network.named_parameters()
+            if parameter.requires_grad
+        ]
+    ]
 
 
 def spans(sources: Sequence[str]) -> list[tuple[int, int]]:
@@ -50,8 +60,9 @@ def spans(sources: Sequence[str]) -> list[tuple[int, int]]:
 
 
 def truths_of(samples: Sequence[Sample]) -> np.ndarray:
-    """Truths that are no numbers, one each, in an array that can be indexed: NumPy would look into them."""
+    """Truths that are no numbers, one each, in an array that can be indexed: NumPy would
+    look into them."""
     found = np.empty(len(samples), object)
     for row, sample in enumerate(samples):
-        found[row] = sample.truth
+        found[row] = sample.target
     return found

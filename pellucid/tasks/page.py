@@ -1,4 +1,5 @@
-"""What a room says in a report: sections of figures, tables and figures in words; the engine lays them out."""
+"""What a room says in a report: sections of figures, tables and figures in words;
+the engine lays them out."""
 
 from __future__ import annotations
 
@@ -6,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..core.words import interval, percent
+from ..plots.formatting import interval, percent
 
 EVIDENCE = "Evidence"  # the title of the section that stands before the course of the training
 
 
 @dataclass(frozen=True)
 class Figure:
-    """name: of its file in `plots/`. svg: drawn by `core.plots`. sentence: made from the same numbers. wide: may be wider than the page,
-    and then scrolls."""
+    """name: of its file in `plots/`. svg: drawn by `plots.curves`. sentence: made from the same
+    numbers. wide: may be wider than the page, and then scrolls."""
 
     name: str
     svg: str
@@ -24,8 +25,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Column:
-    """name: in the head. css: "n" a number, "wide" left out on a narrow screen. scale: marks from its low to its high end, of a column of
-    intervals, which are drawn and bear the scale in place of a name."""
+    """name: in the head. css: "n" a number, "wide" left out on a narrow screen. scale: marks from
+    its low to its high end, of a column of intervals, which are drawn and bear the scale in place
+    of a name."""
 
     name: str = ""
     css: str = "n"
@@ -34,7 +36,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """text, and what stands beside it in small. score: value, low and high, of a column with a scale; text then tells it aloud."""
+    """text, and what stands beside it in small. score: value, low and high, of a column with a
+    scale; text then tells it aloud."""
 
     text: str
     aside: str = ""

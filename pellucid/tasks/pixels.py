@@ -1,4 +1,5 @@
-"""What becomes of pixels between a picture and a network, alike in every room that fits pictures into views."""
+"""What becomes of pixels between a picture and a network,
+alike in every room that fits pictures into views."""
 
 from __future__ import annotations
 
@@ -8,21 +9,25 @@ import numpy as np
 import torch
 
 from ..core.errors import DataError
-from ..core.images import Header, to_channels
+from ..data.images import Header, to_channels
 
 # Numbers that are added up at a time: in double precision ten million are 80 MB.
 AT_ONCE = 10_000_000
 
 
 def common_channels(headers: Sequence[Header]) -> int:
-    """1 where every picture is grey, 3 where they are pictures as we know them, else their own number. Raises DataError for a mixture."""
+    """1 where every picture is grey, 3 where they are pictures as we know them, else their own
+    number. Raises DataError for a mixture."""
     kinds = {header.channels for header in headers}
     if kinds <= {1, 2}:
         return 1
     if kinds <= {1, 2, 3, 4}:
         return 3
     if len(kinds) > 1:
-        raise DataError(f"pictures with {sorted(kinds)} channels cannot be mixed; convert them to one number of channels")
+        raise DataError(
+            f"pictures with {sorted(kinds)} channels cannot be mixed; "
+            "convert them to one number of channels"
+        )
     return kinds.pop()
 
 
@@ -37,15 +42,20 @@ def stored(pixels: np.ndarray, channels: int, bits: int) -> np.ndarray:
 
 
 def border(images: np.ndarray) -> tuple[float, ...]:
-    """The median colour of the outermost pixels of M×H×W×C: what a picture usually has where it ends."""
+    """The median colour of the outermost pixels of M×H×W×C: what a picture usually has
+    where it ends."""
     few = images[:: max(1, len(images) // 512)]
     edges = [few[:, 0], few[:, -1], few[:, :, 0], few[:, :, -1]]
-    return tuple(np.median(np.concatenate([e.reshape(-1, images.shape[3]) for e in edges]), axis=0).tolist())
+    return tuple(
+        np.median(np.concatenate([e.reshape(-1, images.shape[3]) for e in edges]), axis=0).tolist()
+    )
 
 
-def mean_and_deviation(images: np.ndarray, bits: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per channel, of the pixels of M×H×W×C (or M×D×H×W×C) scaled to 0..1. A channel without any variation (a black training set) is left
-    unscaled."""
+def mean_and_deviation(
+    images: np.ndarray, bits: int
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per channel, of the pixels of M×H×W×C (or M×D×H×W×C) scaled to 0..1. A channel without any
+    variation (a black training set) is left unscaled."""
     top, channels = 2.0**bits - 1, images.shape[-1]
     totals, squares = np.zeros(channels), np.zeros(channels)
     for part in np.array_split(images, min(len(images), 1 + images.size // AT_ONCE)):
@@ -57,9 +67,11 @@ def mean_and_deviation(images: np.ndarray, bits: int) -> tuple[tuple[float, ...]
     return tuple(mean.tolist()), tuple(np.where(std > 1e-6, std, 1.0).tolist())
 
 
-def offset_and_gain(scale: str, bits: int, mean: Sequence[float], std: Sequence[float]) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is taken from stored pixels, and what the rest is multiplied by: to zero mean and unit deviation ("standard"), to 0..1 ("unit"),
-    or as they are ("raw")."""
+def offset_and_gain(
+    scale: str, bits: int, mean: Sequence[float], std: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is taken from stored pixels, and what the rest is multiplied by: to zero mean and unit
+    deviation ("standard"), to 0..1 ("unit"), or as they are ("raw")."""
     top = 2.0**bits - 1
     if scale != "standard":
         return torch.zeros(()), torch.tensor(1.0 if scale == "raw" else 1 / top)
@@ -68,5 +80,6 @@ def offset_and_gain(scale: str, bits: int, mean: Sequence[float], std: Sequence[
 
 
 def normalised(images: torch.Tensor, offset: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
-    """Stored or augmented pixels B×C×H×W as the network gets them, float32; offset and gain from `offset_and_gain`."""
+    """Stored or augmented pixels B×C×H×W as the network gets them, float32;
+    offset and gain from `offset_and_gain`."""
     return (images.float() - offset.to(images.device)).mul_(gain.to(images.device))

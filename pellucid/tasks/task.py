@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from ..core.formats import Reading
-from ..core.images import Header
 from ..core.rng import Draws
-from ..core.types import Batch, Placement, Prediction, Sample
+from ..core.types import Batch, Prediction, ViewTransform
+from ..data.formats import Dataset
+from ..data.images import Header
+from ..data.sample import Sample
 from .page import Section
 
 
@@ -34,10 +35,11 @@ Baseline = tuple[str, dict[str, Any], dict[str, list[Prediction]]]
 class Metric(Protocol):
     """Counts each picture once, however many processes evaluate."""
 
-    def add(self, predictions: Sequence[Prediction], truths: Sequence[Any]) -> None: ...
+    def add(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> None: ...
     def merge(self, other: Any) -> None: ...
     def quick(self) -> dict[str, float]:
-        """A few numbers for the line of an epoch; `score`, higher is better, chooses the best one."""
+        """A few numbers for the line of an epoch; `score`, higher is better,
+        chooses the best one."""
         ...
 
     def result(self) -> dict[str, Any]:
@@ -45,16 +47,18 @@ class Metric(Protocol):
         ...
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row a picture, for `predictions.csv`: `source`, `truth`, `answer` and what the room adds."""
+        """A row a picture, for `predictions.csv`: `source`, `target`,
+        `answer` and what the room adds."""
         ...
 
     def gain(self, other: Any) -> dict[str, Any]:
-        """What these answers gain over others about the same pictures, ready for JSON: `gain` with its interval, of the `score` of
-        `result` that is named, and what the room adds."""
+        """What these answers gain over others about the same pictures, ready for JSON: `gain` with
+        its interval, of the `score` of `result` that is named, and what the room adds."""
         ...
 
     def over_mean(self, others: Sequence[Any]) -> dict[str, Any]:
-        """What these answers gain, in that score, over the mean of several others about the same pictures, with its interval."""
+        """What these answers gain, in that score, over the mean of several others about the same
+        pictures, with its interval."""
         ...
 
     def against(self, other: Any) -> dict[str, Any]:
@@ -67,9 +71,11 @@ class Metric(Protocol):
 
 
 class Task(ABC):
-    """One question asked of a picture. A room is immutable: what it learns of the data comes back as a new room.
+    """One question asked of a picture. A room is immutable: what it learns of the data comes back
+    as a new room.
 
-    `settings` is the recipe as a mapping; a setting that the user left open is None until `propose` fills it.
+    `settings` is the recipe as a mapping; a setting that the user left open is None until `propose`
+    fills it.
     """
 
     name: str
@@ -83,7 +89,8 @@ class Task(ABC):
     has_baselines: bool = False
     # SVG by name of what was `measured`, written to `plots/` when training begins
     plots: Mapping[str, str] = MappingProxyType({})
-    # endings of the files that its predictions write when they are saved, under one stem: see `core.draw_masks`
+    # endings of the files that its predictions write when they are saved, under one stem: see
+    # `plots.masks`
     writes: tuple[str, ...] = (".png",)
     # channels, height, width of one view
     input: tuple[int, int, int]
@@ -96,26 +103,30 @@ class Task(ABC):
     @property
     @abstractmethod
     def answers(self) -> int | None:
-        """How many numbers its network answers with, for a picture as a whole; None where it answers otherwise, as for each place."""
+        """How many numbers its network answers with, for a picture as a whole; None where it
+        answers otherwise, as for each place."""
 
     @staticmethod
     @abstractmethod
     def recognises(source: str | Path) -> bool:
-        """Whether this looks like data for this room, by a look at names alone; the first room of TASKS that says so takes it."""
+        """Whether this looks like data for this room, by a look at names alone; the first room of
+        TASKS that says so takes it."""
 
     @staticmethod
     @abstractmethod
-    def read(source: str | Path) -> Reading:
+    def read(source: str | Path) -> Dataset:
         """Samples, what format was recognised and why, what was left out. Raises DataError."""
 
     @staticmethod
     @abstractmethod
-    def propose(settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> dict[str, Any]:
+    def propose(
+        settings: Mapping[str, Any], reading: Dataset, headers: Sequence[Header]
+    ) -> dict[str, Any]:
         """A value for each setting that depends on the data and was left open."""
 
     @classmethod
     @abstractmethod
-    def open(cls, settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> Task:
+    def open(cls, settings: Mapping[str, Any], reading: Dataset, headers: Sequence[Header]) -> Task:
         """The room for this data, before anything was measured."""
 
     @classmethod
@@ -124,51 +135,61 @@ class Task(ABC):
         """The room as it travels inside a model."""
 
     @abstractmethod
-    def relabelled(self, reading: Reading) -> Reading:
-        """Other data in this room's terms. Raises DataError for classes that the model does not know."""
+    def relabelled(self, reading: Dataset) -> Dataset:
+        """Other data in this room's terms. Raises DataError for classes that the model
+        does not know."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """Classes, preprocessing, thresholds: all that turns a picture into an answer besides the weights."""
+        """Classes, preprocessing, thresholds: all that turns a picture into an answer besides
+        the weights."""
 
     @abstractmethod
-    def measured(self, images: np.ndarray, truths: Any = None, placements: Sequence[Placement] = ()) -> Task:
-        """This room with the statistics of the training views (M×H×W×C, their M truths and placements): normalisation comes from nowhere
-        else."""
+    def measured(
+        self, images: np.ndarray, targets: Any = None, transforms: Sequence[ViewTransform] = ()
+    ) -> Task:
+        """This room with the statistics of the training views (M×H×W×C, their M truths and
+        placements): normalisation comes from nowhere else."""
 
     @abstractmethod
-    def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
-        """The fitted views of one sample, all of one size: H×W×C of the stored depth, or D×H×W×C of a volume."""
+    def views(self, sample: Sample) -> list[tuple[np.ndarray, ViewTransform]]:
+        """The fitted views of one sample, all of one size: H×W×C of the stored depth,
+        or D×H×W×C of a volume."""
 
     @abstractmethod
     def find(self, path: Path) -> list[Sample] | None:
-        """What a file or folder holds that is named for an answer, where that is not plain pictures: samples whose `image` is a `Source`
-        and whose `source` is relative to `path`, or its name where `path` as a whole is the sample. None leaves it to the engine, and so
-        to pictures and videos. Raises DataError."""
+        """What a file or folder holds that is named for an answer, where that is not plain
+        pictures: samples whose `image` is a `Source` and whose `source` is relative to `path`, or
+        its name where `path` as a whole is the sample. None leaves it to the engine, and so to
+        pictures and videos. Raises DataError."""
 
     @abstractmethod
     def with_crops(self, kind: str) -> Task:
-        """This room with other views of each picture, whose answers `decode` merges: "one", "flip", and "ten" or "tiles".
+        """This room with other views of each picture, whose answers `decode` merges: "one", "flip",
+        and "ten" or "tiles".
 
         Raises UsageError for a kind that this room does not know.
         """
 
     @abstractmethod
     def said_alone(self) -> Task:
-        """This room for those who ask for no more than what is said: it may leave out what serves curves alone."""
+        """This room for those who ask for no more than what is said: it may leave out what serves
+        curves alone."""
 
     @abstractmethod
     def with_threshold(self, value: float) -> Task:
-        """This room with another score from which on something is said to be there. Raises UsageError where nothing is."""
+        """This room with another score from which on something is said to be there. Raises
+        UsageError where nothing is."""
 
     @staticmethod
     @abstractmethod
-    def refuse(reading: Reading) -> None:
-        """Raises DataError where nothing can be learnt from it: asked again when pictures that cannot be read were left out."""
+    def refuse(reading: Dataset) -> None:
+        """Raises DataError where nothing can be learnt from it: asked again when pictures that
+        cannot be read were left out."""
 
     @staticmethod
     @abstractmethod
-    def strata(reading: Reading) -> tuple[np.ndarray, tuple[str, ...]]:
+    def strata(reading: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
         """int64, one a sample, and their names: what every part of a split has in proportion."""
 
     @staticmethod
@@ -177,20 +198,26 @@ class Task(ABC):
         """How often each class occurs in them."""
 
     @abstractmethod
-    def truths(self, samples: Sequence[Sample]) -> Any:
-        """The samples' truths as a batch holds them, one each: a tensor, or a NumPy array of anything."""
+    def targets(self, samples: Sequence[Sample]) -> Any:
+        """The samples' truths as a batch holds them, one each: a tensor,
+        or a NumPy array of anything."""
 
     @abstractmethod
     def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
-        """Each row as training sees it after `augment`: uint8 H×W×3 with the truth drawn where it has a place, and what it counts as."""
+        """Each row as training sees it after `augment`: uint8 H×W×3 with the truth drawn where it
+        has a place, and what it counts as."""
 
     @abstractmethod
-    def order(self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """The batches of one epoch, as indices of views counted over all samples in their order; `views` says how many each has."""
+    def order(
+        self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """The batches of one epoch, as indices of views counted over all samples in their order;
+        `views` says how many each has."""
 
     @abstractmethod
     def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
-        """Training only, on the device; truth moves along. progress runs from 0 to 1 over the run."""
+        """Training only, on the device; truth moves along.
+        progress runs from 0 to 1 over the run."""
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -202,10 +229,13 @@ class Task(ABC):
 
     @abstractmethod
     def on_features(self) -> Task:
-        """This room for batches that hold, in place of pixels, the last map of a frozen network: its head alone answers."""
+        """This room for batches that hold, in place of pixels, the last map of a frozen network:
+        its head alone answers."""
 
     @abstractmethod
-    def loss(self, network: nn.Module, batch: Batch, turn: int, rng: Draws) -> dict[str, torch.Tensor]:
+    def loss(
+        self, network: nn.Module, batch: Batch, turn: int, rng: Draws
+    ) -> dict[str, torch.Tensor]:
         """Named means over the batch; `total` is what learns, the others are only reported."""
 
     @abstractmethod
@@ -224,23 +254,32 @@ class Task(ABC):
     def metric(self, costs: np.ndarray | None = None) -> Metric: ...
 
     @abstractmethod
-    def finish(self, truths: Any, answers: Sequence[Prediction]) -> Task:
-        """After the last turn, from the truths of the validation pictures and what this room says of them: temperature, thresholds."""
+    def finish(self, targets: Any, answers: Sequence[Prediction]) -> Task:
+        """After the last turn, from the truths of the validation pictures and what this room says
+        of them: temperature, thresholds."""
 
     @abstractmethod
-    def baselines(self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int) -> Iterator[Baseline]:
-        """Free baselines on the same split (views and samples of `train`, `validation`, `test`); asked where `has_baselines`."""
+    def baselines(
+        self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int
+    ) -> Iterator[Baseline]:
+        """Free baselines on the same split (views and samples of `train`, `validation`, `test`);
+        asked where `has_baselines`."""
 
     @abstractmethod
-    def draw(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> np.ndarray | None:
-        """A sheet for the report: uint8 H×W×3, the worst errors first; None when nothing is wrong."""
+    def draw(
+        self, samples: Sequence[Sample], predictions: Sequence[Prediction]
+    ) -> np.ndarray | None:
+        """A sheet for the report: uint8 H×W×3, the worst errors first;
+        None when nothing is wrong."""
 
     @staticmethod
     @abstractmethod
     def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
-        """Of a finished run, for the top of its report: the number, the rest of the sentence that it begins, and what follows from it."""
+        """Of a finished run, for the top of its report: the number, the rest of the sentence that
+        it begins, and what follows from it."""
 
     @staticmethod
     @abstractmethod
     def sections(found: Mapping[str, Any]) -> list[Section]:
-        """What the report shows of this task alone, from the run's files by name (`engine.report.read`); "Training" is the engine's."""
+        """What the report shows of this task alone, from the run's files by name
+        (`engine.run.report.read`); "Training" is the engine's."""

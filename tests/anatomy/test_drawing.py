@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from pellucid.anatomy.drawing import draw
 from pellucid.anatomy.drawing.layout import arrange
 from pellucid.anatomy.drawing.parts import Block, Frame, Label, Part, Wire
-from pellucid.anatomy.drawing.structure import Fold, Item, Series, Split, Tangle, condense, items_of, structure
+from pellucid.anatomy.drawing.structure import (
+    Fold,
+    Item,
+    Series,
+    Split,
+    Tangle,
+    condense,
+    items_of,
+    structure,
+)
 from pellucid.anatomy.trace import Graph, trace
 from pellucid.core.errors import ModelError
 from pellucid.models import MODELS, create, native_size
@@ -25,7 +34,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def graph_of(text: str, channels: int = 3, size: tuple[int, ...] = (32, 32)) -> Graph:
-    with torch.device("meta"):  # a drawing needs no weights, and a random wiring may have terabytes of them
+    # a drawing needs no weights, and a random wiring may have terabytes of them
+    with torch.device("meta"):
         network = build(text, channels, size)
     return trace(network, (channels, *size))
 
@@ -48,14 +58,21 @@ def box_of(mark: Block | Label | Frame | Wire) -> tuple[float, float, float, flo
 
 
 def assert_sound(graph: Graph) -> None:
-    """What holds for every drawing: valid, nothing over anything else, nothing outside, no layer with weights left out."""
+    """What holds for every drawing: valid, nothing over anything else, nothing outside, no layer
+    with weights left out."""
     part = arrange(structure(graph))
     assert_apart(part)
     svg = draw(graph, "a <net> & more")
     root = ElementTree.fromstring(svg)
     assert root.tag == f"{SVG}svg" and "script" not in svg and svg == draw(graph, "a <net> & more")
-    shown = {name for group in root.iter(f"{SVG}g") for name in group.get("data-layers", "").split()}
-    weighted = {call.name for call in graph.calls if next(call.layer.parameters(recurse=False), None) is not None}
+    shown = {
+        name for group in root.iter(f"{SVG}g") for name in group.get("data-layers", "").split()
+    }
+    weighted = {
+        call.name
+        for call in graph.calls
+        if next(call.layer.parameters(recurse=False), None) is not None
+    }
     assert weighted <= shown
     assert_wired(part)
 
@@ -65,7 +82,9 @@ def assert_apart(part: Part) -> None:
     for (x1, y1, x2, y2), (u1, v1, u2, v2) in combinations([mark.box for mark in solid], 2):
         assert min(x2, u2) - max(x1, u1) < 1e-6 or min(y2, v2) - max(y1, v1) < 1e-6
     for x1, y1, x2, y2 in map(box_of, part.marks):
-        assert x1 > -1e-6 and x2 < part.width + 1e-6 and -1e-6 - part.up < y1 and y2 < part.down + 1e-6
+        assert (
+            x1 > -1e-6 and x2 < part.width + 1e-6 and -1e-6 - part.up < y1 and y2 < part.down + 1e-6
+        )
 
 
 def assert_wired(part: Part) -> None:
@@ -73,13 +92,21 @@ def assert_wired(part: Part) -> None:
     blocks = [mark for mark in part.marks if isinstance(mark, Block)]
     arrows = [mark.points[-1] for mark in part.marks if isinstance(mark, Wire) and mark.arrow]
     for x, y in arrows:
-        assert any(b.box[0] - 1e-6 <= x <= b.box[2] + 1e-6 and b.box[1] - 1e-6 <= y <= b.box[3] + 1e-6 for b in blocks)
+        assert any(
+            b.box[0] - 1e-6 <= x <= b.box[2] + 1e-6 and b.box[1] - 1e-6 <= y <= b.box[3] + 1e-6
+            for b in blocks
+        )
     for block in blocks:
-        inside = [1 for x, y in arrows if block.x - 1e-6 <= x <= block.box[2] and block.box[1] - 1e-6 <= y <= block.box[3] + 1e-6]
+        inside = [
+            1
+            for x, y in arrows
+            if block.x - 1e-6 <= x <= block.box[2]
+            and block.box[1] - 1e-6 <= y <= block.box[3] + 1e-6
+        ]
         assert inside or block.item.kind == "input"
 
 
-# ------------------------------------------------------------------------------------------------------- any network
+# -------------------------------------------------------------------------------------- any network
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -94,13 +121,17 @@ def test_every_model_is_drawn(name):
     assert_sound(graph)
 
 
-LEAVES = st.sampled_from(["C4", "C8 R", "C8k1p0 B R", "C8g4", "C8k5p2 T", "R", "D", "P3s1p1", "A3s1p1", "N"])
+LEAVES = st.sampled_from(
+    ["C4", "C8 R", "C8k1p0 B R", "C8g4", "C8k5p2 T", "R", "D", "P3s1p1", "A3s1p1", "N"]
+)
 INSIDE = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=3).map(" ".join),
         inner.map(lambda body: f"[ {body} C4 ]"),
-        st.lists(inner | st.just(""), min_size=1, max_size=3).map(lambda branches: "{ " + " | ".join(branches) + " }"),
+        st.lists(inner | st.just(""), min_size=1, max_size=3).map(
+            lambda branches: "{ " + " | ".join(branches) + " }"
+        ),
         inner.map(lambda body: f"( {body} )3"),
         inner.map(lambda body: f"P {body} U"),
     ),
@@ -135,14 +166,21 @@ class Mesh(nn.Module):
 
 @settings(max_examples=40, deadline=None)
 @example([{0}, {0, 1}, {2}, {2}, {0}, {0, 1}], False)
-@given(st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=3), min_size=1, max_size=9), st.booleans())
+@given(
+    st.lists(st.sets(st.integers(0, 30), min_size=1, max_size=3), min_size=1, max_size=9),
+    st.booleans(),
+)
 def test_any_wiring_is_drawn(takes, several):
     assert_sound(trace(Mesh(takes, several), (4, 8, 8)))
 
 
 @pytest.mark.parametrize(
     ("text", "channels", "size"),
-    [("1D: C16k5p2 R P [ C16 R C16 ] R P C32 G L4", 1, (64,)), ("3D: C8 R P C16 R P G L2", 1, (8, 16, 16)), ("L3", 1, (4, 16))],
+    [
+        ("1D: C16k5p2 R P [ C16 R C16 ] R P C32 G L4", 1, (64,)),
+        ("3D: C8 R P C16 R P G L2", 1, (8, 16, 16)),
+        ("L3", 1, (4, 16)),
+    ],
 )
 def test_other_dimensions(text, channels, size):
     assert_sound(graph_of(text, channels, size))
@@ -153,7 +191,7 @@ def test_networks_of_one_layer_or_none():
     assert_sound(trace(nn.Identity(), (3, 8, 8)))
 
 
-# ---------------------------------------------------------------------------------------------------- what it shows
+# ------------------------------------------------------------------------------------ what it shows
 
 
 def test_a_block_is_a_convolution_with_what_follows():
@@ -173,21 +211,50 @@ def test_a_pool_that_does_nothing_is_not_drawn():
 
 def test_labels_say_what_happens():
     items = condense(graph_of("C6k3d2p2 C12g3 C12g12 V8 U X2 A3s2p1 G L2"))
-    assert [item.label for item in items[1:]] == ["3×3, d2", "3×3, g3", "3×3, dw", "2×2, ↑2", "×2", "×2", "mean 3×3, s2", "mean", ""]
+    assert [item.label for item in items[1:]] == [
+        "3×3, d2",
+        "3×3, g3",
+        "3×3, dw",
+        "2×2, ↑2",
+        "×2",
+        "×2",
+        "mean 3×3, s2",
+        "mean",
+        "",
+    ]
 
 
 def test_shape_stands_where_it_changes():
     texts = [label.text for label in marks_of(graph_of("C16 R C16 R P C32 R L10"), Label)]
-    assert texts == ["input", "3×32×32", "3×3", "16", "3×3", "max 2×2", "16×16×16", "3×3", "32", "10"]
+    assert texts == [
+        "input",
+        "3×32×32",
+        "3×3",
+        "16",
+        "3×3",
+        "max 2×2",
+        "16×16×16",
+        "3×3",
+        "32",
+        "10",
+    ]
 
 
 def test_sizes_are_to_scale():
-    first, second = (block for block in marks_of(graph_of("C8 C32s4 G L2"), Block) if block.item.kind == "conv")
-    assert first.left / second.left == pytest.approx(2) and second.width / first.width == pytest.approx(2)
+    first, second = (
+        block for block in marks_of(graph_of("C8 C32s4 G L2"), Block) if block.item.kind == "conv"
+    )
+    assert first.left / second.left == pytest.approx(
+        2
+    ) and second.width / first.width == pytest.approx(2)
 
 
 def test_a_pool_narrows_and_an_upsampling_widens():
-    pool, up = (block for block in marks_of(graph_of("C8 P U L2"), Block) if block.item.kind in ("pool", "up"))
+    pool, up = (
+        block
+        for block in marks_of(graph_of("C8 P U L2"), Block)
+        if block.item.kind in ("pool", "up")
+    )
     assert pool.left > pool.right == up.left < up.right
 
 
@@ -195,10 +262,14 @@ def test_resnet18_shows_eight_residual_blocks():
     graph = trace(MODELS["resnet18"](), (3, 64, 64))
     series = structure(graph)
     blocks = [element for element in series if isinstance(element, Split)]
-    assert [len(block.branches) for block in blocks] == [2] * 8 and all(block.join and block.join.kind == "sum" for block in blocks)
+    assert [len(block.branches) for block in blocks] == [2] * 8 and all(
+        block.join and block.join.kind == "sum" for block in blocks
+    )
     # Five skips are identities, three have a projection.
     skips = [wire for wire in marks_of(graph, Wire) if wire.kind == "skip"]
-    assert len(skips) == 5 and all(min(y for _, y in wire.points) < wire.points[0][1] for wire in skips)
+    assert len(skips) == 5 and all(
+        min(y for _, y in wire.points) < wire.points[0][1] for wire in skips
+    )
 
 
 def test_resnet152_is_folded():
@@ -248,14 +319,18 @@ def test_an_encoder_and_its_decoder_are_a_u():
     graph = graph_of(U_SHAPED)
     blocks = marks_of(graph, Block)
     finest, middle, coarsest = (
-        next(b.y for b in blocks if b.item.kind == "conv" and b.item.shape == shape) for shape in ((8, 32, 32), (16, 16, 16), (32, 8, 8))
+        next(b.y for b in blocks if b.item.kind == "conv" and b.item.shape == shape)
+        for shape in ((8, 32, 32), (16, 16, 16), (32, 8, 8))
     )
     assert finest < middle < coarsest
     last = [block for block in blocks if block.item.kind == "conv"][-1]
     assert last.y == finest
     skips = [wire for wire in marks_of(graph, Wire) if wire.kind == "skip"]
     # The long ways run straight across at the level they come from.
-    assert sorted({y for _, y in wire.points} == {wire.points[0][1]} for wire in skips) == [True, True]
+    assert sorted({y for _, y in wire.points} == {wire.points[0][1]} for wire in skips) == [
+        True,
+        True,
+    ]
 
 
 def test_what_is_neither_series_nor_branches_is_layered():
@@ -276,7 +351,9 @@ def test_what_is_neither_series_nor_branches_is_layered():
 def test_long_networks_run_in_rows():
     graph = graph_of(" ".join(f"C{8 * n} R" for n in range(1, 61)) + " G L2")
     part = arrange(structure(graph))
-    assert part.width < 1600 and len({block.y for block in part.marks if isinstance(block, Block)}) > 1
+    assert (
+        part.width < 1600 and len({block.y for block in part.marks if isinstance(block, Block)}) > 1
+    )
     assert_sound(graph)
 
 

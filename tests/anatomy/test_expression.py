@@ -25,7 +25,9 @@ def test_the_worked_example() -> None:
     result = derived("(a+b)*(b+1)", a=2, b=1)
     assert result.values[-1] == 6
     assert partials(result) == {"a": 2, "b": 5}
-    by_name = dict(zip([node.name for node in result.expression.nodes], result.partials, strict=True))
+    by_name = dict(
+        zip([node.name for node in result.expression.nodes], result.partials, strict=True)
+    )
     assert (by_name["c"], by_name["d"], by_name["e"]) == (2, 3, 1)
     assert (result.all_paths, result.reverse) == (6, 5)
     assert result.check.agrees and result.check.worst is not None
@@ -38,7 +40,9 @@ def test_the_worked_example() -> None:
         ({"a": 1, "b": 3, "c": 6, "d": 5}, 72, {"a": 27, "b": 17, "c": 8, "d": 9}),
     ],
 )
-def test_the_second_worked_example(at: dict[str, float], value: float, gradient: dict[str, float]) -> None:
+def test_the_second_worked_example(
+    at: dict[str, float], value: float, gradient: dict[str, float]
+) -> None:
     result = derived("(a*b + d) * (b + c)", **at)
     assert result.values[-1] == value
     assert partials(result) == gradient
@@ -55,7 +59,9 @@ trees = st.recursive(
     leaves,
     lambda inner: st.one_of(
         st.tuples(inner, st.sampled_from("+-*"), inner).map(lambda t: f"({t[0]} {t[1]} {t[2]})"),
-        st.tuples(st.sampled_from(["sin", "cos", "tanh", "sigmoid", "relu"]), inner).map(lambda t: f"{t[0]}({t[1]})"),
+        st.tuples(st.sampled_from(["sin", "cos", "tanh", "sigmoid", "relu"]), inner).map(
+            lambda t: f"{t[0]}({t[1]})"
+        ),
         st.tuples(inner, inner).map(lambda t: f"max({t[0]}, {t[1]})"),
         st.tuples(inner, inner).map(lambda t: f"{t[0]} / (3 + tanh({t[1]}))"),
         inner.map(lambda t: f"sqrt(2 + cos({t})) ** 1.5 - log(exp(sigmoid({t})))"),
@@ -69,10 +75,15 @@ numbers = st.floats(-1.5, 1.5).filter(lambda v: abs(v) > 0.01)
 @settings(max_examples=120, deadline=None)
 @given(trees, numbers, numbers, numbers)
 def test_derivatives_are_those_of_autograd(text: str, x: float, y: float, z: float) -> None:
-    names = {k: v for k, v in {"x": x, "y": y, "z": z}.items() if k in re.findall(r"\b[xyz]\b", text)}
+    names = {
+        k: v for k, v in {"x": x, "y": y, "z": z}.items() if k in re.findall(r"\b[xyz]\b", text)
+    }
     result = derived(text, **names)
     leaves = {k: torch.tensor(v, dtype=torch.float64, requires_grad=True) for k, v in names.items()}
-    tools = {name: getattr(torch, name) for name in ("sin", "cos", "tanh", "sigmoid", "relu", "sqrt", "exp", "log")}
+    tools = {
+        name: getattr(torch, name)
+        for name in ("sin", "cos", "tanh", "sigmoid", "relu", "sqrt", "exp", "log")
+    }
     number = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?)", r"torch.tensor(\1, dtype=torch.float64)", text)
     value = eval(number, {"torch": torch, "max": torch.maximum, **tools, **leaves})
     assert result.values[-1] == pytest.approx(value.item(), rel=1e-12, abs=1e-12)
@@ -123,7 +134,9 @@ def test_derivatives_are_those_of_autograd(text: str, x: float, y: float, z: flo
         ("x * x", ["x=1e200"], ("too large",)),
     ],
 )
-def test_bad_input_is_one_line_that_says_where(text: str, values: list[str], words: tuple[str, ...]) -> None:
+def test_bad_input_is_one_line_that_says_where(
+    text: str, values: list[str], words: tuple[str, ...]
+) -> None:
     with pytest.raises(UsageError) as error:
         differentiate(parse(text), values_of(values))
     assert all(word in str(error.value) for word in words)
@@ -137,7 +150,12 @@ def test_powers_at_their_edges() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "at", "slope"), [("relu(x)", {"x": 0}, 0), ("max(x, y)", {"x": 2, "y": 2}, 0.5), ("min(x*1, 3)", {"x": 3}, 0.5)]
+    ("text", "at", "slope"),
+    [
+        ("relu(x)", {"x": 0}, 0),
+        ("max(x, y)", {"x": 2, "y": 2}, 0.5),
+        ("min(x*1, 3)", {"x": 3}, 0.5),
+    ],
 )
 def test_a_kink_is_said_and_not_checked(text: str, at: dict[str, float], slope: float) -> None:
     result = derived(text, **at)
@@ -154,7 +172,14 @@ def test_a_kink_nearby_is_stepped_short_of() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "x"), [("log(x)", 1e-8), ("1e6 + x", 2.0), ("sin(x)", math.pi / 2), ("exp(x)", 700.0), ("1e15*x*x", 1e-9)]
+    ("text", "x"),
+    [
+        ("log(x)", 1e-8),
+        ("1e6 + x", 2.0),
+        ("sin(x)", math.pi / 2),
+        ("exp(x)", 700.0),
+        ("1e15*x*x", 1e-9),
+    ],
 )
 def test_the_step_suits_the_function(text: str, x: float) -> None:
     check = derived(text, x=x).check
@@ -168,7 +193,9 @@ def test_two_thousand_terms() -> None:
     # The first factor is `count` − 1 products deep, the second too, each later one a product less.
     assert chain.all_paths == (count - 1) + sum(range(1, count))
     assert chain.reverse == 2 * (count - 1)
-    many = derived("+".join(f"x{i}*y" for i in range(count)), y=2.0, **{f"x{i}": 1.0 for i in range(count)})
+    many = derived(
+        "+".join(f"x{i}*y" for i in range(count)), y=2.0, **{f"x{i}": 1.0 for i in range(count)}
+    )
     assert partials(many)["y"] == count and many.check.agrees
     assert len(many.check.quotients) < many.check.names == count + 1
 

@@ -53,7 +53,11 @@ def test_a_wrong_backward_pass_is_found_and_named() -> None:
     network = nn.Sequential(nn.Conv2d(1, 3, 3), Square(), nn.Flatten(), nn.Linear(48, 3))
     found = check(network, (1, 6, 6))
     assert not found.passed
-    assert [tensor.name for tensor in found.tensors if tensor.wrong] == ["input", "0.weight", "0.bias"]
+    assert [tensor.name for tensor in found.tensors if tensor.wrong] == [
+        "input",
+        "0.weight",
+        "0.bias",
+    ]
     assert found.culprits == ("1 (Square)",)
     assert "1 (Square)" in found.verdict and "WRONG" in found.text()
     assert found.tensors[1].error == pytest.approx(0.5, abs=1e-6)
@@ -130,7 +134,9 @@ class Chosen(nn.Module):
         (nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).requires_grad_(False), (2, 2, 2), "2×2×2"),
     ],
 )
-def test_what_cannot_be_checked_is_said(network: nn.Module, shape: tuple[int, ...], words: str) -> None:
+def test_what_cannot_be_checked_is_said(
+    network: nn.Module, shape: tuple[int, ...], words: str
+) -> None:
     with pytest.raises(ModelError, match=words):
         check(network, shape)
 

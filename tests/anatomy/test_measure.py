@@ -26,12 +26,16 @@ def of(text: str, *shape: int) -> Anatomy:
     return describe(network, shape)
 
 
-# ---------------------------------------------------------------------------------------------------------- golden rows
+# -------------------------------------------------------------------------------------- golden rows
 
 
 def test_the_lenet_style_table() -> None:
     anatomy = of("C8k5p0 P C16k5p0 P L120 L84 L10", 3, 32, 32)
-    table = [(row.output, row.activations, row.parameters) for row in anatomy.rows if "Flatten" not in row.kind]
+    table = [
+        (row.output, row.activations, row.parameters)
+        for row in anatomy.rows
+        if "Flatten" not in row.kind
+    ]
     assert table == [
         ((8, 28, 28), 6_272, 608),
         ((8, 14, 14), 1_568, 0),
@@ -71,15 +75,39 @@ def test_golden_rows_of_single_layers() -> None:
 
 
 def test_golden_depths_and_convolutional_part() -> None:
-    vgg = of("( C64 R )2 P ( C128 R )2 P ( C256 R )3 P ( C512 R )3 P ( C512 R )3 P L4096 R D L4096 R D L1000", 3, 224, 224)
+    vgg = of(
+        "( C64 R )2 P ( C128 R )2 P ( C256 R )3 P ( C512 R )3 P ( C512 R )3 P L4096 R D L4096 R D "
+        "L1000",
+        3,
+        224,
+        224,
+    )
     assert vgg.depth == 16
     assert vgg.parameters == 138_357_544
     assert sum(row.parameters for row in vgg.rows if row.kind.startswith("Conv")) == 14_714_688
     assert [row.output for row in vgg.rows if row.kind == "Flatten"] == [(25_088,)]
-    alexnet = of("C96k11s4p0 R N P3s2 C256k5p2 R N P3s2 C384 R C384 R C256 R P3s2 L4096 R D L4096 R D L1000", 3, 227, 227)
+    alexnet = of(
+        "C96k11s4p0 R N P3s2 C256k5p2 R N P3s2 C384 R C384 R C256 R P3s2 L4096 R D L4096 R D L1000",
+        3,
+        227,
+        227,
+    )
     assert alexnet.depth == 8
-    shapes = [row.output for row in alexnet.rows if row.kind.startswith(("Conv", "MaxPool", "Linear", "Flatten"))]
-    maps = [(96, 55, 55), (96, 27, 27), (256, 27, 27), (256, 13, 13), (384, 13, 13), (384, 13, 13), (256, 13, 13), (256, 6, 6)]
+    shapes = [
+        row.output
+        for row in alexnet.rows
+        if row.kind.startswith(("Conv", "MaxPool", "Linear", "Flatten"))
+    ]
+    maps = [
+        (96, 55, 55),
+        (96, 27, 27),
+        (256, 27, 27),
+        (256, 13, 13),
+        (384, 13, 13),
+        (384, 13, 13),
+        (256, 13, 13),
+        (256, 6, 6),
+    ]
     assert shapes == [*maps, (9216,), (4096,), (4096,), (1000,)]
 
 
@@ -115,7 +143,7 @@ def test_resnet50_at_224() -> None:
     assert anatomy.parameters == sum(row.parameters for row in anatomy.rows) == 25_557_032
 
 
-# ------------------------------------------------------------------------------------------------- independent checks
+# ------------------------------------------------------------------------------- independent checks
 
 
 def small_size(name: str) -> tuple[int, int]:
@@ -140,11 +168,13 @@ def test_counts_agree_with_torchs_counter_on_real_tensors(name: str) -> None:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network(torch.zeros(1, 3, *size))
     expected = counter.get_total_flops() // 2
-    if name == "lenet5_1998":  # torch sees the 36 kernels that are zero, and not the squares of the RBF units
+    # torch sees the 36 kernels that are zero, and not the squares of the RBF units
+    if name == "lenet5_1998":
         expected += 7 * 84 - 36 * 25 * 100
     assert anatomy.macs == expected
     assert anatomy.parameters == sum(p.numel() for p in network.parameters())
-    auxiliary = [p.numel() for key, p in network.named_parameters() if key.startswith("aux")]  # they only help in training
+    # they only help in training
+    auxiliary = [p.numel() for key, p in network.named_parameters() if key.startswith("aux")]
     assert anatomy.unused == sum(auxiliary)
 
 
@@ -171,11 +201,12 @@ def test_three_dimensions_and_one() -> None:
     assert (row.output, row.macs, row.kind) == ((3, 7), 7 * 3 * 4 * 2, "Conv1d 4")
 
 
-# ------------------------------------------------------------------------------------------------------- odd networks
+# ------------------------------------------------------------------------------------- odd networks
 
 
 class Odd(nn.Module):
-    """A layer used twice, one tied to another, one that is never used, a parameter of its own, and work outside layers."""
+    """A layer used twice, one tied to another, one that is never used, a parameter of its own, and
+    work outside layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -230,7 +261,9 @@ def test_half_precision_and_tuples() -> None:
 
 
 def test_a_shape_that_does_not_pass_names_the_layer() -> None:
-    with pytest.raises(ModelError, match=r'3×32×32.*layer "conv1" \(Conv2d\) cannot take 3×32×32') as caught:
+    with pytest.raises(
+        ModelError, match=r'3×32×32.*layer "conv1" \(Conv2d\) cannot take 3×32×32'
+    ) as caught:
         describe(MODELS["lenet5"](channels=1), (3, 32, 32))
     assert caught.value.code == 4
     assert "\n" not in str(caught.value)
@@ -249,17 +282,26 @@ class Breaks(nn.Module):
         return self.one(x).view(3, 7)
 
 
-# -------------------------------------------------------------------------------------------------------------- output
+# ------------------------------------------------------------------------------------------- output
 
 
 def test_json_is_strict_and_adds_up() -> None:
     answer = json.loads(json.dumps(of("C16 R P L20", 3, 64, 64).to_json(), allow_nan=False))
     assert answer["input"] == [3, 64, 64]
-    assert answer["total"]["parameters"] == 328_148 == sum(layer["parameters"] for layer in answer["layers"])
+    assert (
+        answer["total"]["parameters"]
+        == 328_148
+        == sum(layer["parameters"] for layer in answer["layers"])
+    )
     assert answer["total"]["flops"] == 2 * answer["total"]["macs"]
     assert sum(layer["share"] for layer in answer["layers"]) == pytest.approx(1)
     first = answer["layers"][0]
-    assert (first["kind"], first["output"], first["weights"], first["biases"]) == ("Conv2d 3×3 p1", [16, 64, 64], 432, 16)
+    assert (first["kind"], first["output"], first["weights"], first["biases"]) == (
+        "Conv2d 3×3 p1",
+        [16, 64, 64],
+        432,
+        16,
+    )
 
 
 def test_the_table_lines_up() -> None:
@@ -267,16 +309,21 @@ def test_the_table_lines_up() -> None:
     lines = text.split("\n\n")[0].splitlines()
     assert "Conv2d 3×3 s2 p1 g3" in lines[2]
     end = lines[0].index("parameters") + len("parameters")
-    assert all(line[end : end + 1] in ("", " ") and (line[end - 1].isdigit() or not line[:end].strip()[-1:].isspace()) for line in lines)
+    assert all(
+        line[end : end + 1] in ("", " ")
+        and (line[end - 1].isdigit() or not line[:end].strip()[-1:].isspace())
+        for line in lines
+    )
     assert lines[-1].startswith("total") and max(map(len, lines)) <= 140
     assert "FLOPs = 2 × MACs" in text
 
 
-# ------------------------------------------------------------------------------------------------- beyond layers
+# ------------------------------------------------------------------------------------ beyond layers
 
 
 class Functional(nn.Module):
-    """No layer at all: a convolution, its transposed, a product, a dense step, a join, and something nobody can count."""
+    """No layer at all: a convolution, its transposed, a product, a dense step, a join, and
+    something nobody can count."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -293,7 +340,11 @@ class Functional(nn.Module):
 
 def test_work_outside_layers_has_rows_of_its_own() -> None:
     anatomy = describe(Functional(), (3, 8, 8))
-    found = [(row.kind, row.output, row.macs, row.join) for row in anatomy.rows if row.name == "Functional" and row.kind != "Functional"]
+    found = [
+        (row.kind, row.output, row.macs, row.join)
+        for row in anatomy.rows
+        if row.name == "Functional" and row.kind != "Functional"
+    ]
     assert found == [
         ("conv2d 3×3 s2 p1", (6, 4, 4), 6 * 16 * 27, False),
         ("add", (6, 4, 4), 0, True),
@@ -346,12 +397,19 @@ def test_attention_is_two_products() -> None:
 
 def test_what_cannot_be_counted_is_unavailable() -> None:
     anatomy = describe(nn.Sequential(nn.LSTM(4, 3, batch_first=True)), (5, 4))
-    assert anatomy.rows[0].macs is None and anatomy.rows[0].flops is None and anatomy.uncounted == ("0",)
+    assert (
+        anatomy.rows[0].macs is None
+        and anatomy.rows[0].flops is None
+        and anatomy.uncounted == ("0",)
+    )
     answer = anatomy.to_json()
     assert answer["layers"][0]["macs"] == answer["layers"][0]["flops"] == "unavailable"
     assert answer["total"]["macs_unavailable_in"] == ["0"] and "unavailable for 0" in anatomy.text()
     shuffled = describe(Shuffled(), (3, 8, 8))
-    assert shuffled.rows[-1].reach is None and shuffled.to_json()["layers"][-1]["receptive_field"] == "unavailable"
+    assert (
+        shuffled.rows[-1].reach is None
+        and shuffled.to_json()["layers"][-1]["receptive_field"] == "unavailable"
+    )
 
 
 class Shuffled(nn.Module):
@@ -367,13 +425,22 @@ def test_a_skips_sum_is_a_row() -> None:
     with blank():
         anatomy = describe(MODELS["resnet18"](), (3, 64, 64))
     sums = [row for row in anatomy.rows if row.join]
-    assert [(row.name, row.kind) for row in sums] == [(f"layer{stage}.{block}", "add") for stage in (1, 2, 3, 4) for block in (0, 1)]
+    assert [(row.name, row.kind) for row in sums] == [
+        (f"layer{stage}.{block}", "add") for stage in (1, 2, 3, 4) for block in (0, 1)
+    ]
     assert all(row.activations == row.parameters == row.macs == 0 for row in sums)
     names = [row.name for row in anatomy.rows]
     assert names.index("layer1.0.bn2") < names.index("layer1.0") < names.index("layer1.1.conv1")
 
 
-DEPTHS = {"resnet18": 18, "resnet152": 152, "plain34": 34, "lenet5": 5, "lenet5_1998": 5, "softmax_regression": 1}
+DEPTHS = {
+    "resnet18": 18,
+    "resnet152": 152,
+    "plain34": 34,
+    "lenet5": 5,
+    "lenet5_1998": 5,
+    "softmax_regression": 1,
+}
 DEPTHS |= {"googlenet": 22, "vgg16": 16, "vgg19_bn": 19, "alexnet": 8, "densenet121": 121}
 
 
@@ -394,7 +461,9 @@ def test_shares_bytes_and_fields() -> None:
     assert [row.to_json()["receptive_field"][0]["stride"] for row in (conv, pool)] == [1, 2]
     answer = anatomy.to_json()
     assert sum(layer["macs_share"] for layer in answer["layers"]) == pytest.approx(1)
-    assert [layer["flops"] for layer in answer["layers"]] == [2 * layer["macs"] for layer in answer["layers"]]
+    assert [layer["flops"] for layer in answer["layers"]] == [
+        2 * layer["macs"] for layer in answer["layers"]
+    ]
     assert dense.parameters / anatomy.parameters > 0.5 and f"sit in {dense.name}" in anatomy.text()
 
 
@@ -404,7 +473,9 @@ def test_no_weights_are_ever_made(name: str) -> None:
     made: list[torch.Size] = []
 
     class Watch(TorchDispatchMode):
-        def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        def __torch_dispatch__(
+            self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
             result = func(*args, **(kwargs or {}))
             made.extend(t.shape for t in tensors_of(result) if not t.is_meta and t.numel() > 10_000)
             return result
@@ -420,7 +491,8 @@ def test_no_weights_are_ever_made(name: str) -> None:
 def test_no_compiler_is_loaded() -> None:
     """torch's compiler takes as long to load as torch itself."""
     code = (
-        "import sys, torch; from pellucid import models; from pellucid.anatomy import blank, describe\n"
+        "import sys, torch; from pellucid import models; "
+        "from pellucid.anatomy import blank, describe\n"
         "with blank(): network = models.create('resnet18', 10, 3, (64, 64))\n"
         "describe(network, (3, 64, 64)).text()\n"
         "sys.exit('torch._dynamo' in sys.modules)"
@@ -429,7 +501,8 @@ def test_no_compiler_is_loaded() -> None:
 
 
 class Patches(nn.Module):
-    """A picture as 16 patches that look at each other, by torch's attention, which is one operation and holds its weights itself."""
+    """A picture as 16 patches that look at each other, by torch's attention, which is one operation
+    and holds its weights itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -463,7 +536,11 @@ class Scaled(nn.Module):
 
 def test_an_output_that_two_layers_give_is_counted_once() -> None:
     account = describe(Scaled(), (3, 6, 6))
-    assert account.activations == 4 * 4 * 4 and account.parameters == 3 + 4 * 28 and account.unused == 0
+    assert (
+        account.activations == 4 * 4 * 4
+        and account.parameters == 3 + 4 * 28
+        and account.unused == 0
+    )
     assert account.to_json()["total"]["weight_layers"] == 1
 
 

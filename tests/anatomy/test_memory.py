@@ -19,7 +19,12 @@ from pellucid.core.errors import ModelError, UsageError
 from pellucid.models import create
 from pellucid.models.notation import build
 
-NETWORKS = ["lenet5", "resnet18", "C8 B R P C16 R [C16 B R C16] A G D.2 L5", "{ C4 R | C8 P3s1p1 | } N C8s2 T U V4 S G L3"]
+NETWORKS = [
+    "lenet5",
+    "resnet18",
+    "C8 B R P C16 R [C16 B R C16] A G D.2 L5",
+    "{ C4 R | C8 P3s1p1 | } N C8s2 T U V4 S G L3",
+]
 SIZE = (32, 32)
 
 
@@ -28,7 +33,7 @@ def made(name: str) -> nn.Module:
     return create(name, 10, 3, SIZE) if " " not in name else build(name, 3, SIZE)
 
 
-# ----------------------------------------------------------------------------------------------- against a real pass
+# ------------------------------------------------------------------------------ against a real pass
 
 
 def really_saved(network: nn.Module, batch: int) -> int:
@@ -59,7 +64,12 @@ class Alive(TorchDispatchMode):
     def __init__(self, own: list[Tensor], picture: Tensor) -> None:
         super().__init__()
         self.own = {t.untyped_storage().data_ptr() for t in own}
-        self.held = {picture.untyped_storage().data_ptr(): (StorageWeakRef(picture.untyped_storage()), picture.nbytes)}
+        self.held = {
+            picture.untyped_storage().data_ptr(): (
+                StorageWeakRef(picture.untyped_storage()),
+                picture.nbytes,
+            )
+        }
         self.most = picture.nbytes
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -94,13 +104,18 @@ def test_weights_and_gradients() -> None:
     for name, kind in (("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
         optimizer = kind(network.parameters())
         optimizer.step()
-        state = [v for values in optimizer.state.values() for v in values.values() if isinstance(v, Tensor) and v.ndim]
+        state = [
+            v
+            for values in optimizer.state.values()
+            for v in values.values()
+            if isinstance(v, Tensor) and v.ndim
+        ]
         assert STATE[name] * found.gradients == sum(t.nbytes for t in state)
     frozen = network.get_parameter("conv1.weight").requires_grad_(False)
     assert memory(network, (3, *SIZE)).gradients == found.gradients - frozen.nbytes
 
 
-# ---------------------------------------------------------------------------------------------------------- by hand
+# ------------------------------------------------------------------------------------------ by hand
 
 
 def test_in_place_work_and_views_own_nothing() -> None:
@@ -110,13 +125,19 @@ def test_in_place_work_and_views_own_nothing() -> None:
     picture, maps = 4 * 64, 4 * 4 * 64
     conv: Callable[[], nn.Module] = lambda: nn.Conv2d(1, 4, 3, padding=1)  # noqa: E731
     assert of(conv()) == picture + maps
-    assert of(conv(), nn.ReLU(inplace=True), nn.Flatten(), nn.Identity(), nn.Dropout()) == picture + maps
+    assert (
+        of(conv(), nn.ReLU(inplace=True), nn.Flatten(), nn.Identity(), nn.Dropout())
+        == picture + maps
+    )
     assert of(conv(), nn.ReLU()) == picture + 2 * maps
 
 
 def test_kept_by_hand() -> None:
-    # The picture for the weights' gradient; the rectified map once, for ReLU and for the dense layer; no parameter.
-    network = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(256, 2))
+    # The picture for the weights' gradient; the rectified map once, for ReLU and for the dense
+    # layer; no parameter.
+    network = nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(256, 2)
+    )
     found = memory(network, (1, 8, 8))
     assert (found.kept, found.kept_fixed) == (4 * 64 + 4 * 256, 0)
     normed = memory(nn.Sequential(nn.Conv2d(1, 4, 3, bias=False), nn.BatchNorm2d(4)), (1, 8, 8))
@@ -126,7 +147,11 @@ def test_kept_by_hand() -> None:
 def test_half_precision_takes_half() -> None:
     network = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3))
     whole, half = memory(network, (3, 16, 16)), memory(network.half(), (3, 16, 16))
-    assert (2 * half.weights, 2 * half.activations, 2 * (half.kept or 0)) == (whole.weights, whole.activations, whole.kept)
+    assert (2 * half.weights, 2 * half.activations, 2 * (half.kept or 0)) == (
+        whole.weights,
+        whole.activations,
+        whole.kept,
+    )
 
 
 @settings(max_examples=40, deadline=None)
@@ -149,7 +174,7 @@ def test_an_unknown_optimiser() -> None:
         MEMORY.training(3, "adamww")
 
 
-# -------------------------------------------------------------------------------------------------------- odd networks
+# ------------------------------------------------------------------------------------- odd networks
 
 
 class NoTraining(nn.Module):
@@ -161,7 +186,11 @@ class NoTraining(nn.Module):
 
 def test_a_network_that_only_answers() -> None:
     found = describe(NoTraining(), (1, 4, 4))
-    assert found.memory.kept is None and found.memory.training(3) is None and found.memory.largest_batch(10**9) is None
+    assert (
+        found.memory.kept is None
+        and found.memory.training(3) is None
+        and found.memory.largest_batch(10**9) is None
+    )
     assert "memory to train: unavailable" in found.text()
     assert found.to_json()["memory"]["kept_for_backward_bytes"] is None
 
@@ -175,13 +204,20 @@ def test_nothing_of_the_network_is_touched() -> None:
     network = made("resnet18").train()
     state = {key: value.clone() for key, value in network.state_dict().items()}
     memory(network, (3, *SIZE))
-    assert network.training and all(torch.equal(state[key], value) for key, value in network.state_dict().items())
+    assert network.training and all(
+        torch.equal(state[key], value) for key, value in network.state_dict().items()
+    )
     assert all(p.grad is None for p in network.parameters())
 
 
 def test_a_network_of_a_gigabyte_costs_nothing() -> None:
     with blank():
-        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 20_000), nn.ReLU(inplace=True), nn.Linear(20_000, 10))
+        network = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(3 * 64 * 64, 20_000),
+            nn.ReLU(inplace=True),
+            nn.Linear(20_000, 10),
+        )
         pictures = torch.empty(2, 3, 64, 64)
     assert memory(network, (3, 64, 64)).weights > 9e8
     assert peak(network.eval(), pictures) == 4 * 2 * (3 * 64 * 64 + 20_000 + 10)

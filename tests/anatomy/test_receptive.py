@@ -34,7 +34,9 @@ def fields(network: nn.Module, *shape: int) -> list[tuple[Reach, ...] | None]:
     return [found[node] for node in graph.outputs]
 
 
-def field(function: Callable[..., object], *shape: int, **layers: nn.Module) -> tuple[Reach, ...] | None:
+def field(
+    function: Callable[..., object], *shape: int, **layers: nn.Module
+) -> tuple[Reach, ...] | None:
     return fields(Function(function, **layers), *shape)[0]
 
 
@@ -43,12 +45,16 @@ def sizes(text: str, side: int = 64) -> list[tuple[int, int]]:
     with torch.device("meta"):
         network = build(text, 1, (side, side))
     graph = trace(network, (1, side, side))
-    reaches = [reach for node, reach in zip(graph.nodes, receptive_fields(graph), strict=True) if len(node.output) == 4]
+    reaches = [
+        reach
+        for node, reach in zip(graph.nodes, receptive_fields(graph), strict=True)
+        if len(node.output) == 4
+    ]
     assert all(reach is not None and reach[0].size == reach[1].size for reach in reaches)
     return [reach[0].size for reach in reaches if reach and not reach[0].whole]
 
 
-# ------------------------------------------------------------------------------------------------------- golden figures
+# ----------------------------------------------------------------------------------- golden figures
 
 
 def test_forwards_and_backwards_through_a_small_network() -> None:
@@ -66,7 +72,10 @@ def test_backwards_keeps_holes_and_joins_branches() -> None:
     def network(x: Tensor, fine: nn.Module, coarse: nn.Module) -> Tensor:
         return fine(x) + coarse(x)
 
-    layers = {"fine": nn.Conv1d(1, 1, 3, padding=1), "coarse": nn.Conv1d(1, 1, 3, padding=5, dilation=5)}
+    layers = {
+        "fine": nn.Conv1d(1, 1, 3, padding=1),
+        "coarse": nn.Conv1d(1, 1, 3, padding=5, dilation=5),
+    }
     seen = backwards(trace(Function(network, **layers), (1, 20)), 3, unit=2)
     assert seen[0] is not None
     assert seen[0][0].tolist() == [-3, 1, 2, 3, 7]
@@ -89,14 +98,24 @@ def test_residual_networks_follow_the_sum_over_their_longest_path(name: str) -> 
     for call in graph.calls:
         layer = call.layer
         if isinstance(layer, nn.Conv2d | nn.MaxPool2d):
-            kernel, stride = (value[0] if isinstance(value, tuple) else value for value in (layer.kernel_size, layer.stride))
-            if kernel > 1 or "downsample" not in call.name:  # a projection has a kernel of 1, beside the path that has the stride too
+            kernel, stride = (
+                value[0] if isinstance(value, tuple) else value
+                for value in (layer.kernel_size, layer.stride)
+            )
+            # a projection has a kernel of 1, beside the path that has the stride too
+            if kernel > 1 or "downsample" not in call.name:
                 size += (kernel - 1) * jump
                 jump *= stride if kernel > 1 else 1
     reaches = receptive_fields(graph)
-    last = [reach for node, reach in zip(graph.nodes, reaches, strict=True) if node.op == "relu"][-1]
+    last = [reach for node, reach in zip(graph.nodes, reaches, strict=True) if node.op == "relu"][
+        -1
+    ]
     assert last is not None
-    assert last[0].size == (size, size) == {"resnet18": (435,) * 2, "resnet34": (899,) * 2, "resnet50": (427,) * 2}[name]
+    assert (
+        last[0].size
+        == (size, size)
+        == {"resnet18": (435,) * 2, "resnet34": (899,) * 2, "resnet50": (427,) * 2}[name]
+    )
     assert last[0].stride == jump == 32
     assert reaches[-1] is not None
     assert reaches[-1][0].whole
@@ -104,7 +123,8 @@ def test_residual_networks_follow_the_sum_over_their_longest_path(name: str) -> 
 
 
 class UNet2015(nn.Module):
-    """Ronneberger, Fischer and Brox, U-Net (2015), figure 1, one map wide: valid 3×3, max-pool 2, transposed 2×2, crops."""
+    """Ronneberger, Fischer and Brox, U-Net (2015), figure 1, one map wide: valid 3×3, max-pool 2,
+    transposed 2×2, crops."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -124,7 +144,9 @@ class UNet2015(nn.Module):
         for up, merge, skip in zip(self.up, self.merge, skips[-2::-1], strict=True):
             x = up(x)
             cut = (skip.shape[-1] - x.shape[-1]) // 2
-            x = merge(torch.cat([skip[..., cut : cut + x.shape[-2], cut : cut + x.shape[-1]], x], 1))
+            x = merge(
+                torch.cat([skip[..., cut : cut + x.shape[-2], cut : cut + x.shape[-1]], x], 1)
+            )
         return bottleneck, x
 
 
@@ -138,24 +160,43 @@ def test_the_u_net_of_2015_sees_by_position() -> None:
     assert output[0].stride == 1
     assert not output[0].whole
     seen = output[0].high - output[0].low + 1
-    assert {int(size): int((seen == size).sum()) for size in np.unique(seen)} == {188: 100, 204: 288}
+    assert {int(size): int((seen == size).sum()) for size in np.unique(seen)} == {
+        188: 100,
+        204: 288,
+    }
 
 
-# ----------------------------------------------------------------------------------------------- vectors and everything
+# --------------------------------------------------------------------------- vectors and everything
 
 
 def test_vectors_see_all_that_their_map_saw() -> None:
-    dense = field(lambda x, c, f: f(c(x).flatten(1)), 1, 10, 9, c=nn.Conv2d(1, 1, 3, stride=2), f=nn.Linear(16, 5))
+    dense = field(
+        lambda x, c, f: f(c(x).flatten(1)),
+        1,
+        10,
+        9,
+        c=nn.Conv2d(1, 1, 3, stride=2),
+        f=nn.Linear(16, 5),
+    )
     assert dense is not None
-    assert [(r.low.tolist(), r.high.tolist(), r.whole, r.size, r.stride) for r in dense] == [([0], [8], True, (9, 9), 0)] * 2
+    assert [(r.low.tolist(), r.high.tolist(), r.whole, r.size, r.stride) for r in dense] == [
+        ([0], [8], True, (9, 9), 0)
+    ] * 2
     assert field(lambda x: x.mean(2), 1, 6, 5)[0].low.tolist() == [0]  # type: ignore[index]
 
 
 def test_columns_after_a_mean_over_the_height() -> None:
-    reach = field(lambda x, c: c(F.max_pool2d(x, 2).mean(2)), 1, 8, 12, c=nn.Conv1d(1, 4, 3, padding=1))
+    reach = field(
+        lambda x, c: c(F.max_pool2d(x, 2).mean(2)), 1, 8, 12, c=nn.Conv1d(1, 4, 3, padding=1)
+    )
     assert reach is not None
     assert (reach[0].whole, reach[0].low.tolist(), reach[0].high.tolist()) == (True, [0], [7])
-    assert (reach[1].whole, reach[1].size, reach[1].stride, reach[1].low.tolist()) == (False, (6, 6), 2, [0, 0, 2, 4, 6, 8])
+    assert (reach[1].whole, reach[1].size, reach[1].stride, reach[1].low.tolist()) == (
+        False,
+        (6, 6),
+        2,
+        [0, 0, 2, 4, 6, 8],
+    )
 
 
 def test_gates_and_statistics_see_everything() -> None:
@@ -167,7 +208,16 @@ def test_gates_and_statistics_see_everything() -> None:
         field(gated, 1, 8, 8, c=nn.Conv2d(1, 2, 3, padding=1), f=nn.Linear(2, 2)),
         field(lambda x, n: n(x), 4, 8, 8, n=nn.GroupNorm(2, 4)),
         field(lambda x, n: n(x), 4, 8, 8, n=nn.InstanceNorm2d(4)),
-        field(lambda x: x.flatten(2).softmax(2).view_as(x) if x.dim() == 3 else F.softmax(F.softmax(x, 2), 3), 4, 8, 8),
+        field(
+            lambda x: (
+                x.flatten(2).softmax(2).view_as(x)
+                if x.dim() == 3
+                else F.softmax(F.softmax(x, 2), 3)
+            ),
+            4,
+            8,
+            8,
+        ),
     ]
     for reach in ways:
         assert reach is not None
@@ -178,9 +228,18 @@ def test_gates_and_statistics_see_everything() -> None:
 
 def test_work_on_each_position_alone_keeps_the_field() -> None:
     norm, mix = nn.LayerNorm(4), nn.Linear(4, 4)
-    reach = field(lambda x, n, m: m(n(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2).softmax(1), 4, 5, 5, n=norm, m=mix)
+    reach = field(
+        lambda x, n, m: m(n(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2).softmax(1),
+        4,
+        5,
+        5,
+        n=norm,
+        m=mix,
+    )
     assert reach is not None
-    assert [(side.size, side.start, side.low.tolist()) for side in reach] == [((1, 1), 0, [0, 1, 2, 3, 4])] * 2
+    assert [(side.size, side.start, side.low.tolist()) for side in reach] == [
+        ((1, 1), 0, [0, 1, 2, 3, 4])
+    ] * 2
 
 
 def test_padding_and_start() -> None:
@@ -190,11 +249,13 @@ def test_padding_and_start() -> None:
     assert (reach[1].low[0], reach[1].high[0]) == (0, -1)  # nothing but padding
 
 
-# ------------------------------------------------------------------------------------------------ never guessed
+# ------------------------------------------------------------------------------------ never guessed
 
 
 def test_what_no_rule_knows_is_unavailable_and_so_is_what_follows() -> None:
-    network = Function(lambda x: (F.relu(x), x.roll(1, 2), F.relu(x.roll(1, 2)), x + x.roll(1, 3), x * 2))
+    network = Function(
+        lambda x: (F.relu(x), x.roll(1, 2), F.relu(x.roll(1, 2)), x + x.roll(1, 3), x * 2)
+    )
     assert [reach is None for reach in fields(network, 1, 6, 6)] == [False, True, True, True, False]
 
 
@@ -231,7 +292,8 @@ def test_a_pattern_that_takes_too_long_to_repeat_is_unavailable() -> None:
 def test_holes_that_hang_together_are_unavailable() -> None:
     def network(x: Tensor, up: nn.Module, wide: nn.Module) -> Tensor:
         x = up(x)
-        return (x + wide(x))[:, :, 1::2]  # of x itself only the holes, so that its columns do not count either
+        # of x itself only the holes, so that its columns do not count either
+        return (x + wide(x))[:, :, 1::2]
 
     up, wide = nn.ConvTranspose2d(1, 1, 1, (2, 1)), nn.Conv2d(1, 1, 3, padding=1)
     assert field(network, 1, 4, 4, up=up, wide=wide) is None
@@ -246,7 +308,8 @@ def test_branches_of_different_strides_would_drift_apart() -> None:
 
 
 class Pasted(nn.Module):
-    """Writes its map into the middle of zeros, which torch reports as an assignment and not as a result."""
+    """Writes its map into the middle of zeros, which torch reports as an assignment and not
+    as a result."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,5 @@
-"""What is derived is what can be measured: random networks, single operations and the networks of MODELS, position by position."""
+"""What is derived is what can be measured: random networks, single operations and the networks of
+MODELS, position by position."""
 
 from __future__ import annotations
 
@@ -39,14 +40,18 @@ def fields(network: nn.Module, *shape: int) -> list[tuple[Reach, ...] | None]:
 
 
 def positive(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Weights above 0, biases 0: a lit row of a black picture then lights every unit that sees it, and no other."""
+    """Weights above 0, biases 0: a lit row of a black picture then lights every unit that sees it,
+    and no other."""
     generator = torch.Generator().manual_seed(seed)
     network = network.double().eval()
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             if parameter.dim() > 1:
                 fan_in = parameter[0].numel()
-                parameter.copy_((torch.rand(parameter.shape, generator=generator, dtype=torch.float64) + 0.5) / fan_in)
+                parameter.copy_(
+                    (torch.rand(parameter.shape, generator=generator, dtype=torch.float64) + 0.5)
+                    / fan_in
+                )
             else:
                 parameter.fill_(0.0 if name.endswith("bias") else 1.0)
     return network
@@ -61,7 +66,8 @@ def lit(shape: Sequence[int], axis: int, rows: Sequence[int]) -> Tensor:
 
 
 def measured(maps: Tensor, axis: int) -> np.ndarray:
-    """rows × positions: whether a unit at that position answers to that row. Rounding of a weight of 0 does not count."""
+    """rows × positions: whether a unit at that position answers to that row. Rounding of a weight
+    of 0 does not count."""
     change = (maps[1:] - maps[:1]).abs().transpose(1, axis + 2).flatten(2).amax(2)
     return (change > 1e-13 * change.max()).numpy()
 
@@ -80,7 +86,8 @@ def hull(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_every_position(network: nn.Module, shape: tuple[int, ...]) -> None:
-    """low and high of all that the network returns, on every side, against pictures with one lit row each.
+    """low and high of all that the network returns, on every side, against pictures with one lit
+    row each.
 
     Unavailable is right only on several sides, after a map with positions that see nothing.
     """
@@ -91,8 +98,12 @@ def check_every_position(network: nn.Module, shape: tuple[int, ...]) -> None:
         hulls = [hull(measured(maps[number], axis)) for axis, maps in enumerate(answers)]
         for axis, (low, high) in enumerate(hulls if reach else []):
             assert reach is not None
-            np.testing.assert_array_equal(reach[axis].low, low, err_msg=f"output {number}, side {axis}")
-            np.testing.assert_array_equal(reach[axis].high, high, err_msg=f"output {number}, side {axis}")
+            np.testing.assert_array_equal(
+                reach[axis].low, low, err_msg=f"output {number}, side {axis}"
+            )
+            np.testing.assert_array_equal(
+                reach[axis].high, high, err_msg=f"output {number}, side {axis}"
+            )
         assert reach is not None or (blind and len(shape) > 2)
         blind |= any((high < 0).any() for _, high in hulls)
 
@@ -109,16 +120,24 @@ Draw = Callable[[st.SearchStrategy], int]
 
 
 def convolution(draw: Draw, n: int) -> nn.Module:
-    kernel, stride, dilation = (tuple(draw(st.integers(1, most)) for _ in range(n)) for most in (4, 3, 2))
+    kernel, stride, dilation = (
+        tuple(draw(st.integers(1, most)) for _ in range(n)) for most in (4, 3, 2)
+    )
     padding = tuple(draw(st.integers(0, 3)) for _ in range(n))
     return CONV[n - 1](MAPS, MAPS, kernel, stride, padding, dilation, bias=False)
 
 
 def transposed(draw: Draw, n: int) -> nn.Module:
-    kernel, stride, dilation = (tuple(draw(st.integers(1, most)) for _ in range(n)) for most in (4, 3, 2))
+    kernel, stride, dilation = (
+        tuple(draw(st.integers(1, most)) for _ in range(n)) for most in (4, 3, 2)
+    )
     padding = tuple(draw(st.integers(0, 2)) for _ in range(n))
-    extra = tuple(draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True))
-    return TRANSPOSED[n - 1](MAPS, MAPS, kernel, stride, padding, extra, dilation=dilation, bias=False)
+    extra = tuple(
+        draw(st.integers(0, max(s, d) - 1)) for s, d in zip(stride, dilation, strict=True)
+    )
+    return TRANSPOSED[n - 1](
+        MAPS, MAPS, kernel, stride, padding, extra, dilation=dilation, bias=False
+    )
 
 
 def pool(draw: Draw, n: int) -> nn.Module:
@@ -206,7 +225,9 @@ def fits(part: nn.Module, shape: tuple[int, ...]) -> tuple[int, ...] | None:
 KINDS = (convolution, transposed, pool, resize, rearrange, join)
 
 
-def random_network(draw: Draw, shape: tuple[int, ...], kinds: Sequence[Callable[[Draw, int], nn.Module]] = KINDS) -> nn.Module:
+def random_network(
+    draw: Draw, shape: tuple[int, ...], kinds: Sequence[Callable[[Draw, int], nn.Module]] = KINDS
+) -> nn.Module:
     parts: list[nn.Module] = []
     for _ in range(draw(st.integers(1, 5))):
         part = kinds[draw(st.integers(0, len(kinds) - 1))](draw, len(shape) - 1)
@@ -239,11 +260,16 @@ def test_random_networks_in_two_dimensions(data: st.DataObject) -> None:
 @given(st.data())
 def test_random_networks_in_three_dimensions(data: st.DataObject) -> None:
     shape = (MAPS, *(data.draw(st.integers(4, 7)) for _ in range(3)))
-    check_every_position(random_network(data.draw, shape, (convolution, pool, join, rearrange)), shape)
+    check_every_position(
+        random_network(data.draw, shape, (convolution, pool, join, rearrange)), shape
+    )
 
 
 def steady_resize(draw: Draw, n: int) -> nn.Module:
-    return nn.Upsample(scale_factor=draw(st.integers(2, 3)), mode=("nearest", LINEAR[n - 1])[draw(st.integers(0, 1))])
+    return nn.Upsample(
+        scale_factor=draw(st.integers(2, 3)),
+        mode=("nearest", LINEAR[n - 1])[draw(st.integers(0, 1))],
+    )
 
 
 def steady_join(draw: Draw, n: int) -> nn.Module:
@@ -264,7 +290,10 @@ def finer(part: nn.Module) -> int:
 @given(st.data())
 def test_size_stride_and_start_far_from_borders(data: st.DataObject) -> None:
     side, margin = 300, 70
-    parts = [STEADY[data.draw(st.integers(0, 4))](data.draw, 1) for _ in range(data.draw(st.integers(1, 4)))]
+    parts = [
+        STEADY[data.draw(st.integers(0, 4))](data.draw, 1)
+        for _ in range(data.draw(st.integers(1, 4)))
+    ]
     period = math.prod(map(finer, parts))  # after which any pattern repeats
     assume(period <= 12)
     network = positive(Chain(parts))
@@ -281,14 +310,19 @@ def test_size_stride_and_start_far_from_borders(data: st.DataObject) -> None:
     assert Fraction(int(later), period) == reach[0].stride
     first = between[between % period == 0][0]
     if low[first] <= high[first]:
-        assert Fraction(int(low[first] + high[first]), 2) == reach[0].start + int(first) * reach[0].stride
+        assert (
+            Fraction(int(low[first] + high[first]), 2)
+            == reach[0].start + int(first) * reach[0].stride
+        )
 
 
 @pytest.mark.parametrize("sides", [(5, 12), (12, 5), (7, 7), (1, 4), (9, 3)])
 @pytest.mark.parametrize("corners", [False, True])
 def test_cubic_resizing(sides: tuple[int, int], corners: bool) -> None:
     before, after = sides
-    network = Function(lambda x: (F.interpolate(x, size=(after, 3), mode="bicubic", align_corners=corners),))
+    network = Function(
+        lambda x: (F.interpolate(x, size=(after, 3), mode="bicubic", align_corners=corners),)
+    )
     reach = fields(network, 1, before, 3)[0]
     assert reach is not None
     low, high = hull(measured(network(lit((1, before, 3), 0, range(before)))[0], 0))
@@ -308,14 +342,21 @@ def test_cubic_resizing(sides: tuple[int, int], corners: bool) -> None:
         lambda x: F.max_pool2d(x, 2, return_indices=True)[0],
         lambda x: nn.AdaptiveMaxPool2d((3, None))(x),
         lambda x: F.lp_pool2d(x, 2, 3, 2),
-        lambda x: F.conv2d(x, torch.ones(1, 4, 4, 3, dtype=x.dtype, device=x.device), padding="same"),
+        lambda x: F.conv2d(
+            x, torch.ones(1, 4, 4, 3, dtype=x.dtype, device=x.device), padding="same"
+        ),
         lambda x: x[:, 1:3, 2:-1, ::3],
         lambda x: x[:, None, ..., -4:].squeeze(1),
         lambda x: F.pad(x, (-1, 2, 0, -3)),
         lambda x: x.permute(0, 2, 3, 1)[:, ::2].permute(0, 3, 1, 2),
-        lambda x: F.avg_pool2d(x, 3).view(1 * len(x), 2, 2, 2, 4).transpose(1, 2).reshape(len(x), 4, 2, 4),  # a shuffle of channels
+        lambda x: (
+            F.avg_pool2d(x, 3).view(1 * len(x), 2, 2, 2, 4).transpose(1, 2).reshape(len(x), 4, 2, 4)
+        ),  # a shuffle of channels
         lambda x: F.avg_pool2d(x, 2).mean(2, keepdim=True),
-        lambda x: F.max_pool2d(x, (2, 3))[:, :, :2].flip(3).mean((2, 3), keepdim=True) + F.avg_pool2d(x, 3),
+        lambda x: (
+            F.max_pool2d(x, (2, 3))[:, :, :2].flip(3).mean((2, 3), keepdim=True)
+            + F.avg_pool2d(x, 3)
+        ),
         lambda x: torch.max(x.amax(1, keepdim=True), x.mean(1, keepdim=True)).expand(-1, 3, -1, -1),
     ],
 )
@@ -336,7 +377,16 @@ class Watched(nn.Module):
         return (*maps, network.head(maps))
 
 
-SOME = ("lenet5", "lenet5_1998", "resnet18", "resnet50", "googlenet", "mobilenet_v2", "squeezenet1_1", "densenet121")
+SOME = (
+    "lenet5",
+    "lenet5_1998",
+    "resnet18",
+    "resnet50",
+    "googlenet",
+    "mobilenet_v2",
+    "squeezenet1_1",
+    "densenet121",
+)
 
 
 @pytest.mark.parametrize("name", [name for name in SOME if name in MODELS])

@@ -1,4 +1,5 @@
-"""What the tests of the command line share: a working folder, small data sets, the command line in this process, one trained model."""
+"""What the tests of the command line share: a working folder, small data sets, the command line in
+this process, one trained model."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cli(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+def cli(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
     """Runs `pellucid WORDS` in this process."""
 
     def run(*words: object) -> Outcome:
@@ -56,11 +59,22 @@ def cli(here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixtu
 @pytest.fixture
 def quick() -> list[str]:
     """The options of a run of a second."""
-    return ["--model", "C4 R G L3", "--epochs", "1", "--batch", "16", "--threads", "1", "--no-baselines"]
+    return [
+        "--model",
+        "C4 R G L3",
+        "--epochs",
+        "1",
+        "--batch",
+        "16",
+        "--threads",
+        "1",
+        "--no-baselines",
+    ]
 
 
 def stripes(count: int, size: int = 12, seed: int = 5) -> tuple[np.ndarray, np.ndarray]:
-    """uint8 N×size×size×3 and N labels of 0 to 2: a bright row, a bright column, or neither, on noise."""
+    """uint8 N×size×size×3 and N labels of 0 to 2: a bright row, a bright column, or neither,
+    on noise."""
     rng = np.random.default_rng(seed)
     labels = np.arange(count) % 3
     images = rng.integers(0, 90, (count, size, size, 3), dtype=np.uint8)
@@ -69,7 +83,9 @@ def stripes(count: int, size: int = 12, seed: int = 5) -> tuple[np.ndarray, np.n
     return images, labels
 
 
-def write_folders(root: Path, count: int = 60, names: tuple[str, ...] = ("across", "down", "none"), seed: int = 5) -> Path:
+def write_folders(
+    root: Path, count: int = 60, names: tuple[str, ...] = ("across", "down", "none"), seed: int = 5
+) -> Path:
     images, labels = stripes(count, seed=seed)
     for name in names:
         (root / name).mkdir(parents=True)
@@ -103,7 +119,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     before = os.getcwd()
     os.chdir(place)
     try:
-        run = pellucid.train(data, quiet=True, **(QUICK | {"model": "C8 B R P C8 R G L3", "epochs": 3}))
+        run = pellucid.train(
+            data, quiet=True, **(QUICK | {"model": "C8 B R P C8 R G L3", "epochs": 3})
+        )
         return Trained(data, run.path.absolute())
     finally:
         os.chdir(before)

@@ -1,4 +1,5 @@
-"""Whatever is wrong: the documented exit code, one line that names it, nothing of the user's touched, nothing half-written left."""
+"""Whatever is wrong: the documented exit code, one line that names it, nothing of the user's
+touched, nothing half-written left."""
 
 from __future__ import annotations
 
@@ -26,8 +27,9 @@ import torch
 from PIL import Image
 
 import pellucid
-from pellucid.engine import batches, checkpoint, loop, runs
-from pellucid.engine import train as training
+from pellucid.engine.run import batches, checkpoint, loop
+from pellucid.engine.run import folders as runs
+from pellucid.engine.run import train as training
 
 Cli = Callable[..., Any]
 Contents = dict[str, tuple[bytes, int]]
@@ -36,7 +38,10 @@ Contents = dict[str, tuple[bytes, int]]
 def snapshot(*roots: Path) -> Contents:
     """Name, bytes and time of change of all files and folders."""
     found = [path for root in roots for path in [root, *sorted(root.rglob("*"))]]
-    return {str(path): (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns) for path in found}
+    return {
+        str(path): (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
+        for path in found
+    }
 
 
 def assert_refused(said: Any, code: int, *names: object) -> None:
@@ -52,14 +57,19 @@ def assert_refused(said: Any, code: int, *names: object) -> None:
 
 def assert_nothing_left(place: Path) -> None:
     """No run, no part of one, no temporary file."""
-    assert [path for path in place.rglob("*") if path.is_file() or path.parent.name == "classification"] == []
+    assert [
+        path for path in place.rglob("*") if path.is_file() or path.parent.name == "classification"
+    ] == []
 
 
 def png_of_megapixels(side: int) -> bytes:
-    """A white-on-black promise: side×side pixels of one bit, a few thousand times as many as the file has bytes."""
+    """A white-on-black promise: side×side pixels of one bit,
+    a few thousand times as many as the file has bytes."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
 
     head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     rows = zlib.compress(bytes((1 + (side + 7) // 8) * side), 9)
@@ -91,7 +101,7 @@ def public() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-# --- data that cannot be used ---------------------------------------------------------------------------------------------------
+# --- data that cannot be used ---------------------------------------------------------------------
 
 
 def _empty(root: Path) -> None:
@@ -131,10 +141,20 @@ def _missing_files(root: Path) -> None:
         (_one_class, ("data: holds only one class (across)", "at least two")),
         (_missing_from_validation, ("data: validation holds no picture", "none", "add")),
         (_too_few, ("class none", "only 2", "add")),
-        (_missing_files, ("table.csv: 2 pictures not found", "nowhere.png (line 4)", "gone/away.png (line 5)")),
+        (
+            _missing_files,
+            ("table.csv: 2 pictures not found", "nowhere.png (line 4)", "gone/away.png (line 5)"),
+        ),
     ],
 )
-def test_data_that_cannot_be_used(verb: str, spoil: Callable[[Path], None], named: tuple[str, ...], folders: Path, cli: Cli, here: Path):
+def test_data_that_cannot_be_used(
+    verb: str,
+    spoil: Callable[[Path], None],
+    named: tuple[str, ...],
+    folders: Path,
+    cli: Cli,
+    here: Path,
+):
     spoil(folders)
     before = snapshot(folders)
     assert_refused(cli(verb, folders), 3, *named)
@@ -143,7 +163,9 @@ def test_data_that_cannot_be_used(verb: str, spoil: Callable[[Path], None], name
 
 
 def test_data_that_is_not_there(folders: Path, cli: Cli, here: Path) -> None:
-    assert_refused(cli("train", folders.parent / "dats"), 3, "dats: does not exist", 'did you mean "data"?')
+    assert_refused(
+        cli("train", folders.parent / "dats"), 3, "dats: does not exist", 'did you mean "data"?'
+    )
     assert_refused(cli("train"), 2, "no data")
     assert_nothing_left(here)
 
@@ -193,7 +215,14 @@ BAD_PICTURES = [
 
 
 @pytest.mark.parametrize(("spoil", "reason"), BAD_PICTURES)
-def test_a_bad_picture(spoil: Callable[[Path], Path], reason: str, folders: Path, cli: Cli, here: Path, quick: list[str]) -> None:
+def test_a_bad_picture(
+    spoil: Callable[[Path], Path],
+    reason: str,
+    folders: Path,
+    cli: Cli,
+    here: Path,
+    quick: list[str],
+) -> None:
     bad = spoil(folders / "down" / "004.png")
     before = snapshot(folders)
     assert_refused(cli("train", folders, *quick), 3, bad, reason, "--skip-bad")
@@ -225,7 +254,9 @@ def test_one_bad_picture_of_a_hundred_is_left_out(
     assert cli("evaluate", run).code == 0
 
 
-def test_a_class_of_which_nothing_can_be_read(make_folders: Cli, tmp_path: Path, cli: Cli, here: Path, quick: list[str]) -> None:
+def test_a_class_of_which_nothing_can_be_read(
+    make_folders: Cli, tmp_path: Path, cli: Cli, here: Path, quick: list[str]
+) -> None:
     """Few enough to be skipped, were they not all that there is of a class."""
     folders = make_folders(tmp_path / "many", 600)
     for number, path in enumerate(sorted((folders / "none").iterdir())):
@@ -233,7 +264,12 @@ def test_a_class_of_which_nothing_can_be_read(make_folders: Cli, tmp_path: Path,
             path.write_bytes(b"")
         else:
             path.unlink()
-    assert_refused(cli("train", folders, *quick, "--skip-bad"), 3, folders, "no picture of the class none can be read")
+    assert_refused(
+        cli("train", folders, *quick, "--skip-bad"),
+        3,
+        folders,
+        "no picture of the class none can be read",
+    )
     assert_nothing_left(here)
 
 
@@ -265,13 +301,23 @@ print(after - before, peak() - after)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc")
-def test_a_picture_of_169_megapixels_costs_no_memory(folders: Path, trained: Any, here: Path) -> None:
-    """The peak of this process alone: the one that getrusage tells includes what the parent had before the child was born."""
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the peak of memory is read from /proc"
+)
+def test_a_picture_of_169_megapixels_costs_no_memory(
+    folders: Path, trained: Any, here: Path
+) -> None:
+    """The peak of this process alone: the one that getrusage tells includes what the parent had
+    before the child was born."""
     bad = Path(shutil.copytree(folders, folders.parent / "bad"))
     bomb = _bomb(bad / "down" / "004.png")
     words = [folders, bad, trained.run, folders / "down" / "001.png", bomb]
-    done = subprocess.run([sys.executable, "-c", MEASURE, *map(str, words)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, *map(str, words)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     cost, proof = map(float, done.stdout.split())
     assert cost < 50
     assert proof > 100
@@ -284,7 +330,9 @@ def import_all(cli: Cli, folders: Path, run: Path) -> None:
     assert cli("train", folders / "missing").code == 3
 
 
-def test_a_folder_that_may_not_be_read(public: Path, make_folders: Cli, cli: Cli, here: Path, trained: Any) -> None:
+def test_a_folder_that_may_not_be_read(
+    public: Path, make_folders: Cli, cli: Cli, here: Path, trained: Any
+) -> None:
     folders = make_folders(public / "data")
     closed = folders / "down"
     import_all(cli, folders, trained.run)
@@ -306,7 +354,9 @@ def test_a_folder_that_may_not_be_read(public: Path, make_folders: Cli, cli: Cli
     assert sorted(path.name for path in public.iterdir()) == ["data", "run"]
 
 
-def test_a_folder_where_no_run_may_be_made(public: Path, make_folders: Cli, cli: Cli, quick: list[str], trained: Any) -> None:
+def test_a_folder_where_no_run_may_be_made(
+    public: Path, make_folders: Cli, cli: Cli, quick: list[str], trained: Any
+) -> None:
     folders = make_folders(public / "data")
     import_all(cli, folders, trained.run)
     place = public / "read-only"
@@ -326,15 +376,41 @@ def idx(path: Path, magic: bytes, shape: tuple[int, ...], data: bytes) -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "reason"),
     [
-        ((b"\0\0\x0d\3", (30, 8, 8), bytes(30 * 64)), (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15), "no IDX file of bytes"),
-        ((b"\0\0\x08\3", (30, 8, 8), bytes(30 * 64 - 1)), (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15), "the header promises 1,920 bytes"),
-        ((b"\0\0\x08\3", (30, 8, 8), bytes(30 * 64 + 1)), (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15), "the file holds more"),
-        ((b"\0\0\x08\3", (30, 8, 8), bytes(30 * 64)), (b"\0\0\x08\1", (29,), bytes([0] * 29)), "do not belong together"),
-        ((b"\0\0\x08\3", (2**31, 2**16, 2**16), b""), (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15), "the file holds 0"),
-        ((b"\0\0\x08\3", (30,), b""), (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15), "train-images-idx3-ubyte"),
+        (
+            (b"\0\0\x0d\3", (30, 8, 8), bytes(30 * 64)),
+            (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15),
+            "no IDX file of bytes",
+        ),
+        (
+            (b"\0\0\x08\3", (30, 8, 8), bytes(30 * 64 - 1)),
+            (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15),
+            "the header promises 1,920 bytes",
+        ),
+        (
+            (b"\0\0\x08\3", (30, 8, 8), bytes(30 * 64 + 1)),
+            (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15),
+            "the file holds more",
+        ),
+        (
+            (b"\0\0\x08\3", (30, 8, 8), bytes(30 * 64)),
+            (b"\0\0\x08\1", (29,), bytes([0] * 29)),
+            "do not belong together",
+        ),
+        (
+            (b"\0\0\x08\3", (2**31, 2**16, 2**16), b""),
+            (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15),
+            "the file holds 0",
+        ),
+        (
+            (b"\0\0\x08\3", (30,), b""),
+            (b"\0\0\x08\1", (30,), bytes([0, 1]) * 15),
+            "train-images-idx3-ubyte",
+        ),
     ],
 )
-def test_idx(images: tuple, labels: tuple, reason: str, tmp_path: Path, cli: Cli, here: Path) -> None:
+def test_idx(
+    images: tuple, labels: tuple, reason: str, tmp_path: Path, cli: Cli, here: Path
+) -> None:
     data = tmp_path / "idx"
     data.mkdir()
     idx(data / "train-images-idx3-ubyte", *images)
@@ -357,7 +433,7 @@ def test_idx_that_ends_within_its_compression(tmp_path: Path, cli: Cli, here: Pa
     assert_nothing_left(here)
 
 
-# --- training that goes wrong ---------------------------------------------------------------------------------------------------
+# --- training that goes wrong ---------------------------------------------------------------------
 
 
 def test_a_loss_that_is_not_a_number(folders: Path, cli: Cli, here: Path, quick: list[str]) -> None:
@@ -366,19 +442,38 @@ def test_a_loss_that_is_not_a_number(folders: Path, cli: Cli, here: Path, quick:
     assert_refused(said, 6, "at step", "epoch 1", "learning rate", "--lr")
     run = here / "runs" / "classification" / "data"
     assert (run / "recipe.toml").is_file()
-    # Everything random is fixed, so a resumption comes to the same end and says so; it neither hangs nor pretends.
-    assert_refused(cli("train", "--resume", run), 6, *said.errors[0].removeprefix("error: ").split(": ")[:1])
+    # Everything random is fixed, so a resumption comes to the same end and says so; it neither
+    # hangs nor pretends.
+    assert_refused(
+        cli("train", "--resume", run), 6, *said.errors[0].removeprefix("error: ").split(": ")[:1]
+    )
     assert_refused(cli("predict", run, folders), 4, run, "no trained model here")
     assert snapshot(folders) == before
 
 
-def test_weights_that_explode_in_the_last_step_of_an_epoch(folders: Path, cli: Cli, here: Path, quick: list[str]) -> None:
+def test_weights_that_explode_in_the_last_step_of_an_epoch(
+    folders: Path, cli: Cli, here: Path, quick: list[str]
+) -> None:
     """The loss of the only step was finite; it is the validation that finds out."""
-    said = cli("train", folders, *quick, "--batch", 1000, "--lr", 1e38, "--schedule", "constant", "--optimizer", "sgd")
+    said = cli(
+        "train",
+        folders,
+        *quick,
+        "--batch",
+        1000,
+        "--lr",
+        1e38,
+        "--schedule",
+        "constant",
+        "--optimizer",
+        "sgd",
+    )
     assert_refused(said, 6, "step 1 ", "--lr")
 
 
-def test_a_loss_that_becomes_infinite_late_keeps_what_was_saved(folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch) -> None:
+def test_a_loss_that_becomes_infinite_late_keeps_what_was_saved(
+    folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch
+) -> None:
     original = loop._backward
 
     def late(room, state, *rest, **named):
@@ -386,7 +481,9 @@ def test_a_loss_that_becomes_infinite_late_keeps_what_was_saved(folders: Path, c
         return losses | ({"total": float("inf")} if state.epoch == 2 else {})
 
     monkeypatch.setattr(loop, "_backward", late)
-    assert_refused(cli("train", folders, *quick, "--epochs", 3), 6, "became inf at step 7", "epoch 3")
+    assert_refused(
+        cli("train", folders, *quick, "--epochs", 3), 6, "became inf at step 7", "epoch 3"
+    )
     run = here / "runs" / "classification" / "data"
     assert (run / "metrics.csv").read_text().count("\n") == 3
     saved = (run / "checkpoint.safetensors").read_bytes()
@@ -396,7 +493,9 @@ def test_a_loss_that_becomes_infinite_late_keeps_what_was_saved(folders: Path, c
     assert cli("train", "--resume", run).code == 0
 
 
-def test_a_disk_that_is_full_in_the_middle_of_a_save(folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch) -> None:
+def test_a_disk_that_is_full_in_the_middle_of_a_save(
+    folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch
+) -> None:
     written, original = [], os.fsync
 
     def full(handle: int) -> None:
@@ -419,10 +518,14 @@ def test_a_disk_that_is_full_in_the_middle_of_a_save(folders: Path, cli: Cli, he
     assert resumed.code == 0 and "epoch   3/4" in resumed.err and "epoch   2/4" not in resumed.err
 
 
-def test_a_disk_that_is_really_full(folders: Path, cli: Cli, quick: list[str], tmp_path: Path) -> None:
+def test_a_disk_that_is_really_full(
+    folders: Path, cli: Cli, quick: list[str], tmp_path: Path
+) -> None:
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)], capture_output=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=160k", "tmpfs", str(disk)], capture_output=True
+    )
     if mounted.returncode:
         pytest.skip("a small disk cannot be mounted here")
     try:
@@ -463,7 +566,9 @@ def _interrupting(calls: int, then: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @pytest.mark.parametrize("where", ["header", "fingerprint"])
-def test_ctrl_c_while_reading(where: str, folders: Path, cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_while_reading(
+    where: str, folders: Path, cli: Cli, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     before = snapshot(folders)
     monkeypatch.setattr(batches, where, _interrupting(7, getattr(batches, where)))
     assert_refused(cli("train", folders), 130, "interrupted")
@@ -471,8 +576,10 @@ def test_ctrl_c_while_reading(where: str, folders: Path, cli: Cli, here: Path, m
     assert_nothing_left(here)
 
 
-def test_ctrl_c_while_scoring(folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from pellucid.engine import finish
+def test_ctrl_c_while_scoring(
+    folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pellucid.engine.run import finish
 
     with monkeypatch.context() as patched:
         patched.setattr(finish, "scored", _interrupting(0, finish.scored))
@@ -481,16 +588,25 @@ def test_ctrl_c_while_scoring(folders: Path, cli: Cli, here: Path, quick: list[s
     assert cli("train", "--resume", here / "runs" / "classification" / "data").code == 0
 
 
-# --- unknown words --------------------------------------------------------------------------------------------------------------
+# --- unknown words --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (("train", "DATA", "--model", "resnet81"), ('unknown model "resnet81"', 'did you mean "resnet18"?')),
+        (
+            ("train", "DATA", "--model", "resnet81"),
+            ('unknown model "resnet81"', 'did you mean "resnet18"?'),
+        ),
         (("train", "DATA", "--model", "C4 R Q L3"), ("Q",)),
-        (("train", "DATA", "--model", "C4 R G L4"), ("4 classes", "the data has 3", "end it in L3")),
-        (("train", "DATA", "--model", "lenet5_1998", "--size", "20"), ("lenet5_1998", "set the size to 32")),
+        (
+            ("train", "DATA", "--model", "C4 R G L4"),
+            ("4 classes", "the data has 3", "end it in L3"),
+        ),
+        (
+            ("train", "DATA", "--model", "lenet5_1998", "--size", "20"),
+            ("lenet5_1998", "set the size to 32"),
+        ),
         (("train", "DATA", "--epoch", "3"), ("--epoch", "--epochs")),
         (("train", "DATA", "--optimizer", "admw"), ("optimizer", 'did you mean "adamw"?')),
         (("train", "DATA", "--schedule", "cosin"), ("schedule", 'did you mean "cosine"?')),
@@ -509,9 +625,20 @@ def test_ctrl_c_while_scoring(folders: Path, cli: Cli, here: Path, quick: list[s
         (("predict", "RUN"), ("pictures",)),
     ],
 )
-def test_unknown_words(words: tuple[str, ...], named: tuple[str, ...], folders: Path, cli: Cli, here: Path, trained: Any) -> None:
+def test_unknown_words(
+    words: tuple[str, ...],
+    named: tuple[str, ...],
+    folders: Path,
+    cli: Cli,
+    here: Path,
+    trained: Any,
+) -> None:
     before = snapshot(folders)
-    assert_refused(cli(*(str({"DATA": folders, "RUN": trained.run}.get(word, word)) for word in words)), 2, *named)
+    assert_refused(
+        cli(*(str({"DATA": folders, "RUN": trained.run}.get(word, word)) for word in words)),
+        2,
+        *named,
+    )
     assert snapshot(folders) == before
     assert_nothing_left(here)
 
@@ -530,22 +657,30 @@ def test_unknown_words(words: tuple[str, ...], named: tuple[str, ...], folders: 
         ("epochs = 3 \0", ("not a recipe in TOML",)),
     ],
 )
-def test_unknown_words_in_a_recipe(text: str, named: tuple[str, ...], folders: Path, cli: Cli, here: Path) -> None:
+def test_unknown_words_in_a_recipe(
+    text: str, named: tuple[str, ...], folders: Path, cli: Cli, here: Path
+) -> None:
     recipe = folders.parent / "mine.toml"
     recipe.write_text(text)
-    assert_refused(cli("train", *([] if "data" in text else [folders]), "--recipe", recipe), 2, recipe, *named)
+    assert_refused(
+        cli("train", *([] if "data" in text else [folders]), "--recipe", recipe), 2, recipe, *named
+    )
     assert_nothing_left(here)
 
 
-def test_pictures_of_a_class_that_the_model_does_not_know(trained: Any, make_folders: Cli, tmp_path: Path, cli: Cli, here: Path) -> None:
+def test_pictures_of_a_class_that_the_model_does_not_know(
+    trained: Any, make_folders: Cli, tmp_path: Path, cli: Cli, here: Path
+) -> None:
     other = make_folders(tmp_path / "other", names=("across", "down", "diagonal"))
     before = snapshot(other, trained.run)
-    assert_refused(cli("evaluate", trained.run, other), 3, other, '"diagonal"', "across, down, none")
+    assert_refused(
+        cli("evaluate", trained.run, other), 3, other, '"diagonal"', "across, down, none"
+    )
     assert snapshot(other, trained.run) == before
     assert_nothing_left(here)
 
 
-# --- models and runs that cannot be loaded --------------------------------------------------------------------------------------
+# --- models and runs that cannot be loaded --------------------------------------------------------
 
 
 class Payload:
@@ -570,7 +705,9 @@ def run(trained: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained.run, tmp_path / "run"))
 
 
-def test_a_pickle_in_disguise_is_never_opened(run: Path, trained: Any, cli: Cli, tmp_path: Path) -> None:
+def test_a_pickle_in_disguise_is_never_opened(
+    run: Path, trained: Any, cli: Cli, tmp_path: Path
+) -> None:
     mark, weights = tmp_path / "executed", run / "model" / "weights.safetensors"
     pickle.loads(pickle.dumps(Payload(mark)))
     assert mark.exists()
@@ -581,11 +718,15 @@ def test_a_pickle_in_disguise_is_never_opened(run: Path, trained: Any, cli: Cli,
         for words in (("predict", run, trained.data), ("evaluate", run), ("inspect", run)):
             assert_refused(cli(*words), 4, weights, "it was not loaded")
         (run / "checkpoint.safetensors").write_bytes(content)
-        assert_refused(cli("train", "--resume", run), 4, run / "checkpoint.safetensors", "it was not loaded")
+        assert_refused(
+            cli("train", "--resume", run), 4, run / "checkpoint.safetensors", "it was not loaded"
+        )
         weights.write_bytes(good)
         model = (run / "model" / "model.json").read_bytes()
         (run / "model" / "model.json").write_bytes(content)
-        assert_refused(cli("predict", run, trained.data), 4, run / "model" / "model.json", "damaged")
+        assert_refused(
+            cli("predict", run, trained.data), 4, run / "model" / "model.json", "damaged"
+        )
         (run / "model" / "model.json").write_bytes(model)
     data = tmp_path / "data.pkl"
     data.write_bytes(content)
@@ -607,13 +748,18 @@ def _without(key: str) -> Callable[[dict[str, Any]], Any]:
         (lambda about: about | {"task": "astrology"}, ('"astrology"',)),
         (lambda about: about | {"task": ["classification"]}, ()),
         (lambda about: about | {"room": {}}, ("does not describe a network",)),
-        (lambda about: about | {"room": about["room"] | {"model": "resnet81"}}, ("does not describe a network", "resnet81")),
+        (
+            lambda about: about | {"room": about["room"] | {"model": "resnet81"}},
+            ("does not describe a network", "resnet81"),
+        ),
         (_without("room"), ("damaged",)),
         (lambda about: [], ("damaged",)),
         (lambda about: None, ("damaged",)),
     ],
 )
-def test_a_description_that_cannot_be_used(change: Callable[[Any], Any], named: tuple[str, ...], run: Path, trained: Any, cli: Cli) -> None:
+def test_a_description_that_cannot_be_used(
+    change: Callable[[Any], Any], named: tuple[str, ...], run: Path, trained: Any, cli: Cli
+) -> None:
     path = run / "model" / "model.json"
     path.write_text(json.dumps(change(json.loads(path.read_text()))))
     assert_refused(cli("predict", run, trained.data), 4, path, *named)
@@ -652,11 +798,15 @@ def test_what_is_no_model(named: str, trained: Any, cli: Cli, tmp_path: Path) ->
     (tmp_path / "empty").mkdir()
     for words in (("predict", tmp_path / named, trained.data), ("evaluate", tmp_path / named)):
         assert_refused(cli(*words), 4, tmp_path / named, "no trained model here")
-    assert_refused(cli("train", "--resume", tmp_path / named), 4, tmp_path / named, "not a run folder")
+    assert_refused(
+        cli("train", "--resume", tmp_path / named), 4, tmp_path / named, "not a run folder"
+    )
 
 
 @pytest.fixture
-def unfinished(folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch) -> Path:
+def unfinished(
+    folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A run that was stopped after the first of three epochs."""
     original = training._save
 
@@ -673,9 +823,21 @@ def unfinished(folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatc
 
 def test_resuming_with_other_settings(unfinished: Path, folders: Path, cli: Cli) -> None:
     before = snapshot(unfinished)
-    for words in (["--lr", 1], ["--name", "other"], [folders], ["--recipe", unfinished / "recipe.toml"], ["--epochs", 3]):
+    for words in (
+        ["--lr", 1],
+        ["--name", "other"],
+        [folders],
+        ["--recipe", unfinished / "recipe.toml"],
+        ["--epochs", 3],
+    ):
         said = cli("train", "--resume", unfinished, *words)
-        assert_refused(said, 2, "--resume continues", "leave out", str(words[0]).strip("-") if len(words) > 1 else "data")
+        assert_refused(
+            said,
+            2,
+            "--resume continues",
+            "leave out",
+            str(words[0]).strip("-") if len(words) > 1 else "data",
+        )
     assert snapshot(unfinished) == before
 
 
@@ -700,10 +862,17 @@ def _gone(folders: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [_other_pixels, _other_label, _one_less, _another_class, _gone])
-def test_resuming_after_the_data_changed(change: Callable[[Path], None], unfinished: Path, folders: Path, cli: Cli) -> None:
+def test_resuming_after_the_data_changed(
+    change: Callable[[Path], None], unfinished: Path, folders: Path, cli: Cli
+) -> None:
     change(folders)
     before = snapshot(unfinished)
-    assert_refused(cli("train", "--resume", unfinished), 3, folders, "does not exist" if change is _gone else "has changed")
+    assert_refused(
+        cli("train", "--resume", unfinished),
+        3,
+        folders,
+        "does not exist" if change is _gone else "has changed",
+    )
     assert snapshot(unfinished) == before
 
 
@@ -717,7 +886,12 @@ def test_resuming_from_what_is_damaged(unfinished: Path, trained: Any, cli: Cli)
     saved.write_bytes(good.replace(b'"format":"1"', b'"format":"9"'))
     assert_refused(cli("train", "--resume", unfinished), 4, saved, "newer version")
     saved.write_bytes(good)
-    for name, content in (("data.json", "{}"), ("data.json", "garbage"), ("recipe.toml", "epochs = "), ("recipe.toml", "epochs = 3")):
+    for name, content in (
+        ("data.json", "{}"),
+        ("data.json", "garbage"),
+        ("recipe.toml", "epochs = "),
+        ("recipe.toml", "epochs = 3"),
+    ):
         original = (unfinished / name).read_text()
         (unfinished / name).write_text(content)
         assert_refused(cli("train", "--resume", unfinished), 4, unfinished / name)
@@ -733,27 +907,51 @@ def test_resuming_what_is_finished(run: Path, cli: Cli) -> None:
     assert snapshot(run) == before
 
 
-# --- pictures to predict --------------------------------------------------------------------------------------------------------
+# --- pictures to predict --------------------------------------------------------------------------
 
 
 def test_pictures_that_are_not_there(trained: Any, cli: Cli, here: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    for words in ((trained.data / "none.png",), (tmp_path / "empty",), (trained.data / "*.gif",), ("a" * 5000,), ("nul\0",)):
-        assert_refused(cli("predict", trained.run, *words), 3, *words[:1] if "\0" not in str(words[0]) else ())
+    for words in (
+        (trained.data / "none.png",),
+        (tmp_path / "empty",),
+        (trained.data / "*.gif",),
+        ("a" * 5000,),
+        ("nul\0",),
+    ):
+        assert_refused(
+            cli("predict", trained.run, *words), 3, *words[:1] if "\0" not in str(words[0]) else ()
+        )
     good = trained.data / "down" / "001.png"
-    assert_refused(cli("predict", trained.run, good, here / "no.png", "--out", "out", "--csv", "out.csv"), 3, here / "no.png")
+    assert_refused(
+        cli("predict", trained.run, good, here / "no.png", "--out", "out", "--csv", "out.csv"),
+        3,
+        here / "no.png",
+    )
     assert list(here.iterdir()) == []
 
 
-def test_a_bad_picture_among_good_ones(trained: Any, make_folders: Cli, tmp_path: Path, cli: Cli, here: Path) -> None:
+def test_a_bad_picture_among_good_ones(
+    trained: Any, make_folders: Cli, tmp_path: Path, cli: Cli, here: Path
+) -> None:
     folders = make_folders(tmp_path / "many", 101)
     bad = _cut_png(folders / "down" / "004.png")
     before = snapshot(folders)
-    assert_refused(cli("predict", trained.run, folders, "--csv", "answers.csv"), 3, bad, "cut off", "--skip-bad")
+    assert_refused(
+        cli("predict", trained.run, folders, "--csv", "answers.csv"),
+        3,
+        bad,
+        "cut off",
+        "--skip-bad",
+    )
     assert list(here.iterdir()) == []
-    done = cli("predict", trained.run, folders, "--skip-bad", "--csv", "answers.csv", "--out", "drawn")
+    done = cli(
+        "predict", trained.run, folders, "--skip-bad", "--csv", "answers.csv", "--out", "drawn"
+    )
     assert done.code == 0 and f"left out: {bad}: " in done.err
-    assert len(done.out.splitlines()) == 100 and (here / "answers.csv").read_text().count("\n") == 101
+    assert (
+        len(done.out.splitlines()) == 100 and (here / "answers.csv").read_text().count("\n") == 101
+    )
     assert len([path for path in (here / "drawn").rglob("*") if path.is_file()]) == 100
     _no_bytes(folders / "down" / "007.png")
     before = snapshot(folders)
@@ -761,7 +959,9 @@ def test_a_bad_picture_among_good_ones(trained: Any, make_folders: Cli, tmp_path
     assert snapshot(folders) == before
 
 
-def test_nothing_is_written_over_a_picture(trained: Any, folders: Path, cli: Cli, here: Path) -> None:
+def test_nothing_is_written_over_a_picture(
+    trained: Any, folders: Path, cli: Cli, here: Path
+) -> None:
     place = folders / "down"
     Image.open(place / "001.png").save(place / "other.jpg")
     (folders / "linked").symlink_to(place)
@@ -779,30 +979,53 @@ def test_nothing_is_written_over_a_picture(trained: Any, folders: Path, cli: Cli
     # A picture that was not asked about, but lies where an annotated copy of another would go.
     Image.open(place / "001.png").save(place / "004.jpg")
     after = snapshot(folders)
-    assert_refused(cli("predict", trained.run, place / "004.jpg", "--out", place), 2, "overwrite", place / "004.png")
+    assert_refused(
+        cli("predict", trained.run, place / "004.jpg", "--out", place),
+        2,
+        "overwrite",
+        place / "004.png",
+    )
     assert snapshot(folders) == after
     (place / "004.jpg").unlink()
-    assert {name: content for name, (content, _) in snapshot(folders).items()} == {name: content for name, (content, _) in before.items()}
+    assert {name: content for name, (content, _) in snapshot(folders).items()} == {
+        name: content for name, (content, _) in before.items()
+    }
     assert list(here.iterdir()) == []
 
 
-def test_annotated_copies_stay_below_their_folder(trained: Any, folders: Path, cli: Cli, here: Path) -> None:
+def test_annotated_copies_stay_below_their_folder(
+    trained: Any, folders: Path, cli: Cli, here: Path
+) -> None:
     detour = folders / "down" / ".." / "none" / "005.png"
-    assert cli("predict", trained.run, detour, folders / "down" / "001.png", "--out", "drawn").code == 0
-    assert sorted(str(path.relative_to(here)) for path in here.rglob("*.png")) == ["drawn/down/001.png", "drawn/none/005.png"]
+    assert (
+        cli("predict", trained.run, detour, folders / "down" / "001.png", "--out", "drawn").code
+        == 0
+    )
+    assert sorted(str(path.relative_to(here)) for path in here.rglob("*.png")) == [
+        "drawn/down/001.png",
+        "drawn/none/005.png",
+    ]
     # Again into the same folder is no harm: these are copies.
-    assert cli("predict", trained.run, folders / "down" / "001.png", "--out", "drawn/down").code == 0
+    assert (
+        cli("predict", trained.run, folders / "down" / "001.png", "--out", "drawn/down").code == 0
+    )
 
 
-# --- evaluation -----------------------------------------------------------------------------------------------------------------
+# --- evaluation -----------------------------------------------------------------------------------
 
 
-def test_pictures_that_were_trained_on_are_told(trained: Any, make_folders: Cli, tmp_path: Path, cli: Cli) -> None:
+def test_pictures_that_were_trained_on_are_told(
+    trained: Any, make_folders: Cli, tmp_path: Path, cli: Cli
+) -> None:
     said = cli("evaluate", trained.run, trained.data)
     assert said.code == 0 and "WARNING: 72 of 90 pictures were used in training" in said.err
     fresh = make_folders(tmp_path / "fresh", 30, seed=99)
     assert "WARNING" not in cli("evaluate", trained.run, fresh).err
-    learned = next(line.split(",")[0] for line in (trained.run / "splits.csv").read_text().splitlines() if ",train," in line)
+    learned = next(
+        line.split(",")[0]
+        for line in (trained.run / "splits.csv").read_text().splitlines()
+        if ",train," in line
+    )
     shutil.copy(trained.data / learned, fresh / "down" / "copied.png")
     assert "WARNING: 1 of 31 pictures" in cli("evaluate", trained.run, fresh).err
 
@@ -822,7 +1045,9 @@ def test_pictures_that_were_trained_on_are_told(trained: Any, make_folders: Cli,
         (b"\xff\xfe\0", "text"),
     ],
 )
-def test_costs_of_the_wrong_shape(table: Any, reason: str, trained: Any, cli: Cli, tmp_path: Path) -> None:
+def test_costs_of_the_wrong_shape(
+    table: Any, reason: str, trained: Any, cli: Cli, tmp_path: Path
+) -> None:
     path = tmp_path / "costs.csv"
     if table is not None:
         path.write_bytes(table if isinstance(table, bytes) else table.encode())
@@ -836,12 +1061,18 @@ def test_a_run_without_its_data(run: Path, cli: Cli, tmp_path: Path) -> None:
     assert_refused(cli("evaluate", tmp_path / "alone"), 2, tmp_path / "alone", "name the data")
 
 
-def test_a_run_whose_test_pictures_changed(run: Path, trained: Any, cli: Cli, tmp_path: Path) -> None:
+def test_a_run_whose_test_pictures_changed(
+    run: Path, trained: Any, cli: Cli, tmp_path: Path
+) -> None:
     moved = Path(shutil.copytree(trained.data, tmp_path / "moved"))
     recipe = run / "recipe.toml"
     recipe.write_text(recipe.read_text().replace(str(trained.data), str(moved)))
     assert cli("evaluate", run).code == 0
-    source = next(line.split(",")[0] for line in (run / "splits.csv").read_text().splitlines() if ",test," in line)
+    source = next(
+        line.split(",")[0]
+        for line in (run / "splits.csv").read_text().splitlines()
+        if ",test," in line
+    )
     _other_pixels_at = moved / source
     Image.fromarray(np.full((12, 12, 3), 7, np.uint8)).save(_other_pixels_at)
     assert_refused(cli("evaluate", run), 3, run, "have changed or are gone")
@@ -849,22 +1080,40 @@ def test_a_run_whose_test_pictures_changed(run: Path, trained: Any, cli: Cli, tm
     assert_refused(cli("evaluate", run), 3, run, "have changed or are gone")
 
 
-# --- unusual, and fine ----------------------------------------------------------------------------------------------------------
+# --- unusual, and fine ----------------------------------------------------------------------------
 
 
 def test_two_runs_at_the_same_moment(folders: Path, here: Path, quick: list[str]) -> None:
-    words = [sys.executable, "-m", "pellucid", "train", str(folders), *quick, "--name", "same", "--json"]
-    started = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) for _ in range(2)]
+    words = [
+        sys.executable,
+        "-m",
+        "pellucid",
+        "train",
+        str(folders),
+        *quick,
+        "--name",
+        "same",
+        "--json",
+    ]
+    started = [
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        for _ in range(2)
+    ]
     found = [json.loads(process.communicate()[0])["run"] for process in started]
     assert sorted(found) == ["runs/classification/same", "runs/classification/same-2"]
-    assert sorted(path.name for path in (here / "runs" / "classification").iterdir()) == ["same", "same-2"]
+    assert sorted(path.name for path in (here / "runs" / "classification").iterdir()) == [
+        "same",
+        "same-2",
+    ]
 
 
 def test_folders_of_runs_made_at_once_are_all_different(here: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda number: runs.create("task", "name", {"number": str(number)}), range(40)))
+        made = list(
+            pool.map(lambda number: runs.create("task", "name", {"number": str(number)}), range(40))
+        )
     assert len(set(made)) == 40
     assert {(path / "number").read_text() for path in made} == {str(number) for number in range(40)}
     assert len(list((here / "runs" / "task").iterdir())) == 40
@@ -938,16 +1187,22 @@ def test_unusual_names(tmp_path: Path, cli: Cli, quick: list[str]) -> None:
             "-x.png",
             "a\\b.png",
         ):
-            Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(root / name.replace("/", "") / file)
+            Image.fromarray(rng.integers(0, 255, (12, 12, 3), dtype=np.uint8)).save(
+                root / name.replace("/", "") / file
+            )
     before = snapshot(root)
     done = cli("train", root, *quick, "--model", "C4 R G L5", "--json", "--name", "../a <b> name")
     assert done.code == 0, done.err
     run = Path(json.loads(done.out)["run"])
     assert run.parent == Path("runs/classification") and run.name == "a-b-name"
-    assert json.loads(done.out)["test"] == json.loads(cli("evaluate", run, "--json").out)["evidence"]
+    assert (
+        json.loads(done.out)["test"] == json.loads(cli("evaluate", run, "--json").out)["evidence"]
+    )
     classes = set(json.loads((run / "model" / "model.json").read_text())["room"]["classes"])
     assert classes == {path.name for path in root.iterdir()}
-    answers = json.loads(cli("predict", run, root, "--json", "--out", "drawn", "--csv", "answers.csv").out)
+    answers = json.loads(
+        cli("predict", run, root, "--json", "--out", "drawn", "--csv", "answers.csv").out
+    )
     assert len(answers) == 55 and {answer["label"] for answer in answers} <= classes
     assert cli("predict", run, root / NAMES[0] / "a[1].png").code == 0
     assert "<b>Ün" not in (run / "report.html").read_text()
@@ -968,7 +1223,9 @@ def test_a_file_name_that_is_not_utf8(trained: Any, folders: Path, cli: Cli, her
     assert name in (here / "answers.csv").read_bytes()
 
 
-def test_checkpoint_is_replaced_whole_or_not_at_all(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoint_is_replaced_whole_or_not_at_all(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     network = torch.nn.Linear(2, 2)
     state = checkpoint.State(network, [torch.optim.AdamW(network.parameters())])
     path = here / "checkpoint.safetensors"
@@ -981,7 +1238,9 @@ def test_checkpoint_is_replaced_whole_or_not_at_all(here: Path, monkeypatch: pyt
     for name in ("fsync", "replace"):
         with monkeypatch.context() as patched:
             patched.setattr(os, name, full)
-            with pytest.raises(pellucid.MachineError, match=r"checkpoint.safetensors.*No space left"):
+            with pytest.raises(
+                pellucid.MachineError, match=r"checkpoint.safetensors.*No space left"
+            ):
                 checkpoint.save_state(path, state)
         assert [entry.name for entry in here.iterdir()] == ["checkpoint.safetensors"]
         assert path.read_bytes() == saved

@@ -7,7 +7,11 @@ from hypothesis import strategies as st
 from pellucid.core.rng import Draws, generator
 
 
-@given(st.integers(0, 2**31 - 1), st.integers(0, 10_000), st.lists(st.integers(0, 10**6), min_size=2, max_size=50, unique=True))
+@given(
+    st.integers(0, 2**31 - 1),
+    st.integers(0, 10_000),
+    st.lists(st.integers(0, 10**6), min_size=2, max_size=50, unique=True),
+)
 def test_a_sample_draws_the_same_in_any_batch(seed: int, epoch: int, indices: list[int]) -> None:
     together = Draws(seed, epoch, np.array(indices))
     first, second = together.uniform(3), together.uniform(2)
@@ -18,17 +22,25 @@ def test_a_sample_draws_the_same_in_any_batch(seed: int, epoch: int, indices: li
 
 
 def test_draws_are_uniform_and_independent() -> None:
-    values = np.concatenate([Draws(seed, epoch, np.arange(500)).uniform(4) for seed in range(5) for epoch in range(10)])
+    values = np.concatenate(
+        [Draws(seed, epoch, np.arange(500)).uniform(4) for seed in range(5) for epoch in range(10)]
+    )
     assert values.min() >= 0
     assert values.max() < 1
     counts = np.histogram(values, bins=20, range=(0, 1))[0]
     expected = values.size / 20
-    assert ((counts - expected) ** 2 / expected).sum() < 43.8  # chi squared, 19 degrees of freedom, p = 0.001
+    # chi squared, 19 degrees of freedom, p = 0.001
+    assert ((counts - expected) ** 2 / expected).sum() < 43.8
     assert np.abs(np.corrcoef(values.T) - np.eye(4)).max() < 0.03
 
 
 def test_seeds_epochs_and_samples_differ() -> None:
-    draws = [Draws(s, e, np.array([i])).uniform(1)[0, 0] for s in range(4) for e in range(4) for i in range(4)]
+    draws = [
+        Draws(s, e, np.array([i])).uniform(1)[0, 0]
+        for s in range(4)
+        for e in range(4)
+        for i in range(4)
+    ]
     assert len(set(draws)) == 64
 
 

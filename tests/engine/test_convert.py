@@ -11,10 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pellucid.core import formats, images
 from pellucid.core.errors import DataError, UsageError
-from pellucid.core.formats import Reading, writing
-from pellucid.core.types import Objects, Sample
+from pellucid.core.types import Objects
+from pellucid.data import formats, images
+from pellucid.data.formats import Dataset, writing
+from pellucid.data.sample import Sample
 from pellucid.engine import convert as converting
 from pellucid.engine.convert import convert
 
@@ -25,55 +26,87 @@ SIDE = st.floats(0, 37, allow_subnormal=False).filter(lambda side: side == 0 or 
 
 
 @st.composite
-def truths(draw: st.DrawFn, classes: int) -> Objects:
+def targets(draw: st.DrawFn, classes: int) -> Objects:
     rows = {}
     for _ in range(draw(st.integers(0, 4))):
         (x1, x2), (y1, y2) = (sorted((draw(SIDE), draw(SIDE))) for _ in range(2))
         if x1 < x2 and y1 < y2:
             rows[draw(st.integers(0, classes - 1)), x1, y1, x2, y2] = draw(st.booleans())
     boxes = np.array([key[1:] for key in rows]).reshape(-1, 4)
-    return Objects(boxes, np.array([key[0] for key in rows], np.int64), np.array(list(rows.values()), bool))
+    return Objects(
+        boxes, np.array([key[0] for key in rows], np.int64), np.array(list(rows.values()), bool)
+    )
 
 
 @st.composite
 def readings(draw: st.DrawFn) -> tuple[tuple[str, ...], list[Objects], list[str]]:
-    """Classes, truths of one to six pictures with an object at least, and their parts: none, or two and more."""
+    """Classes, truths of one to six pictures with an object at least, and their parts: none,
+    or two and more."""
     classes = tuple(draw(st.lists(NAME, min_size=1, max_size=4, unique=True)))
-    objects = draw(st.lists(truths(len(classes)), min_size=1, max_size=6).filter(lambda found: any(map(len, found))))
+    objects = draw(
+        st.lists(targets(len(classes)), min_size=1, max_size=6).filter(
+            lambda found: any(map(len, found))
+        )
+    )
     parts = [draw(st.sampled_from(("train", "validation", "test"))) for _ in objects]
     split = "train" in parts and len(set(parts)) > 1 and draw(st.booleans())
     return classes, objects, parts if split else [""] * len(objects)
 
 
-def a_reading(root: Path, classes: tuple[str, ...], objects: list[Objects], parts: list[str]) -> Reading:
+def a_reading(
+    root: Path, classes: tuple[str, ...], objects: list[Objects], parts: list[str]
+) -> Dataset:
     sources = [f"{number}.png" for number in range(len(objects))]
     for source in sources:
         images.write(root / source, np.zeros((HEIGHT, WIDTH, 1), np.uint8))
-    samples = tuple(Sample(root / source, truth, source) for source, truth in zip(sources, objects, strict=True))
-    given = {part: np.flatnonzero(np.array(parts) == part) for part in ("train", "validation", "test") if part in parts}
-    return Reading(samples, classes, "made", "made", "made", given=given, root=root)
+    samples = tuple(
+        Sample(root / source, target, source)
+        for source, target in zip(sources, objects, strict=True)
+    )
+    given = {
+        part: np.flatnonzero(np.array(parts) == part)
+        for part in ("train", "validation", "test")
+        if part in parts
+    }
+    return Dataset(samples, classes, "made", "made", "made", given=given, root=root)
 
 
-def assert_same(one: Reading, other: Reading) -> None:
+def assert_same(one: Dataset, other: Dataset) -> None:
     assert one.classes == other.classes
-    assert [Path(sample.source).name for sample in one.samples] == [Path(sample.source).name for sample in other.samples]
+    assert [Path(sample.source).name for sample in one.samples] == [
+        Path(sample.source).name for sample in other.samples
+    ]
     for mine, yours in zip(one.samples, other.samples, strict=True):
         for name in ("boxes", "labels", "ignore"):
-            np.testing.assert_array_equal(getattr(mine.truth, name), getattr(yours.truth, name))
+            np.testing.assert_array_equal(getattr(mine.target, name), getattr(yours.target, name))
         assert Path(mine.image).read_bytes() == Path(yours.image).read_bytes()  # type: ignore[arg-type]
-    assert {part: where.tolist() for part, where in one.given.items()} == {part: where.tolist() for part, where in other.given.items()}
+    assert {part: where.tolist() for part, where in one.given.items()} == {
+        part: where.tolist() for part, where in other.given.items()
+    }
 
 
-@pytest.mark.parametrize("kinds", [*((kind,) for kind in KINDS), ("coco", "voc", "yolo", "coco"), ("yolo", "voc"), ("voc", "coco", "voc")])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        *((kind,) for kind in KINDS),
+        ("coco", "voc", "yolo", "coco"),
+        ("yolo", "voc"),
+        ("voc", "coco", "voc"),
+    ],
+)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(made=readings())
-def test_nothing_is_lost(kinds: tuple[str, ...], made: tuple[tuple[str, ...], list[Objects], list[str]]) -> None:
-    """Every bit of every box, classes that do not occur and their order, background, parts and marks."""
+def test_nothing_is_lost(
+    kinds: tuple[str, ...], made: tuple[tuple[str, ...], list[Objects], list[str]]
+) -> None:
+    """Every bit of every box, classes that do not occur and their order, background,
+    parts and marks."""
     with tempfile.TemporaryDirectory() as place:
         before = after = a_reading(Path(place) / "made", *made)
         for number, kind in enumerate(kinds):
             writing.write_objects(after, kind, Path(place) / str(number))
-            assert formats.recognise_objects(Path(place) / str(number)) in (kind, None)  # labels without a box say little
+            # labels without a box say little
+            assert formats.recognise_objects(Path(place) / str(number)) in (kind, None)
             after = formats.OBJECTS[kind].read(Path(place) / str(number))
             assert (after.format, after.left_out) == (kind, ())
         assert_same(before, after)
@@ -81,14 +114,17 @@ def test_nothing_is_lost(kinds: tuple[str, ...], made: tuple[tuple[str, ...], li
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
-    """A VOC set with a split, a mark, a background, an unused class and a box that no share of 61 pixels gives exactly."""
+    """A VOC set with a split, a mark, a background, an unused class and a box that no share of 61
+    pixels gives exactly."""
     box = np.array([[0.1, 1 / 3, 20.7, 30], [1, 2, 3, 4]])
     objects = [
         Objects(box, np.array([2, 0]), np.array([True, False])),
         Objects(box[:0], np.zeros(0), np.zeros(0)),
         *([Objects(box[:1], [0], [0])] * 2),
     ]
-    reading = a_reading(tmp_path / "made", ("z", "b", "a & <c>"), objects, ["train", "train", "validation", "test"])
+    reading = a_reading(
+        tmp_path / "made", ("z", "b", "a & <c>"), objects, ["train", "train", "validation", "test"]
+    )
     writing.write_objects(reading, "voc", tmp_path / "voc")
     return tmp_path / "voc"
 
@@ -105,13 +141,17 @@ def test_convert(made: Path, tmp_path: Path, kind: str) -> None:
 
 def _same_names(one: Path, other: Path) -> list[tuple[Path, Path]]:
     found = {path.name: path for path in other.rglob("*.png")}
-    return [(path.relative_to(one), found[path.name].relative_to(other)) for path in one.rglob("*.png")]
+    return [
+        (path.relative_to(one), found[path.name].relative_to(other)) for path in one.rglob("*.png")
+    ]
 
 
 def test_pictures_of_the_same_name(tmp_path: Path) -> None:
     for part in ("train", "val"):
         for name in ("a.jpg", "A.png"):
-            images.write(tmp_path / "set" / part / "images" / name, np.zeros((HEIGHT, WIDTH, 3), np.uint8))
+            images.write(
+                tmp_path / "set" / part / "images" / name, np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            )
             label = (tmp_path / "set" / part / "labels" / name).with_suffix(".txt")
             label.parent.mkdir(exist_ok=True)
             label.write_text("0 .5 .5 .2 .2\n")
@@ -136,7 +176,9 @@ def test_out_is_never_written_over(made: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
-def test_a_stop_leaves_nothing(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]) -> None:
+def test_a_stop_leaves_nothing(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
     def stop(*_: Any) -> None:
         raise error
 
@@ -151,7 +193,9 @@ def test_a_stop_leaves_nothing(made: Path, tmp_path: Path, monkeypatch: pytest.M
 def test_what_cannot_be_held_is_refused(tmp_path: Path) -> None:
     """An XML file cannot hold a control character, and a name is read without blanks around it."""
     for number, name in enumerate(("bell\x07", " blank ")):
-        reading = a_reading(tmp_path / "made", (name, "b"), [Objects([[0, 0, 5, 5]], [0], [False])], [""])
+        reading = a_reading(
+            tmp_path / "made", (name, "b"), [Objects([[0, 0, 5, 5]], [0], [False])], [""]
+        )
         writing.write_objects(reading, "coco", tmp_path / f"coco{number}")
         with pytest.raises(DataError, match="VOC cannot hold"):
             convert(tmp_path / f"coco{number}", "voc", tmp_path / "voc")
@@ -170,13 +214,28 @@ def test_others_read_what_is_written(made: Path, tmp_path: Path) -> None:
     convert(made, "yolo", tmp_path / "yolo")
     words = (tmp_path / "yolo" / "labels" / "train" / "0.txt").read_text().split()
     np.testing.assert_allclose(
-        [float(word) for word in words[1:5]], [10.4 / WIDTH, (30 + 1 / 3) / 2 / HEIGHT, 20.6 / WIDTH, (30 - 1 / 3) / HEIGHT]
+        [float(word) for word in words[1:5]],
+        [10.4 / WIDTH, (30 + 1 / 3) / 2 / HEIGHT, 20.6 / WIDTH, (30 - 1 / 3) / HEIGHT],
     )
 
 
-@pytest.mark.parametrize("words", [["--convert", "yolo", "OUT"], ["--convert", "yolo", "--out", "OUT"], ["OUT", "--convert", "yolo"]])
-def test_command_line(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str]) -> None:
-    assert run(monkeypatch, made, *(str(tmp_path / "out") if word == "OUT" else word for word in words)) == 0
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--convert", "yolo", "OUT"],
+        ["--convert", "yolo", "--out", "OUT"],
+        ["OUT", "--convert", "yolo"],
+    ],
+)
+def test_command_line(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str]
+) -> None:
+    assert (
+        run(
+            monkeypatch, made, *(str(tmp_path / "out") if word == "OUT" else word for word in words)
+        )
+        == 0
+    )
     assert "as YOLO; read back, the same" in capsys.readouterr().out
     assert formats.recognise_objects(tmp_path / "out") == "yolo"
 
@@ -189,7 +248,9 @@ def test_command_line(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (["--convert", "voc", "out", "--size", "9"], "--size"),
     ],
 )
-def test_command_line_refuses(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str], said: str) -> None:
+def test_command_line_refuses(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, words: list[str], said: str
+) -> None:
     assert run(monkeypatch, made, *words) == 2
     assert said in capsys.readouterr().err
 

@@ -1,4 +1,5 @@
-"""What every network keeps to, over all of MODELS; a new network is held to it by its line in the dict."""
+"""What every network keeps to, over all of MODELS;
+a new network is held to it by its line in the dict."""
 
 from __future__ import annotations
 
@@ -50,7 +51,10 @@ def check_contract(name: str, folder: Path) -> None:
     check_features(network, x)
     check_seed_and_file(name, network, logits, x, folder / "weights.safetensors")
     with torch.no_grad():
-        close(network.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last)), logits)
+        close(
+            network.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last)),
+            logits,
+        )
     check_gradient(network.train(), x)
     with torch.device("meta"):
         assert fresh(name, channels=3)(torch.empty(2, 3, *size_of(name))).shape == (2, 7)
@@ -69,7 +73,8 @@ def check_features(network: nn.Module, x: torch.Tensor) -> None:
         assert len(maps) == len(network.feature_channels) == len(network.feature_strides)
         assert tuple(each.shape[1] for each in maps) == tuple(network.feature_channels)
         assert list(network.feature_strides) == sorted(set(network.feature_strides))
-        # A picture that is larger by a common multiple of the strides has maps that are larger by exactly that over the stride.
+        # A picture that is larger by a common multiple of the strides has maps that are larger by
+        # exactly that over the stride.
         more = math.lcm(*network.feature_strides)
         wider = network.features(torch.zeros(1, 1, x.shape[2], x.shape[3] + more))
     for fine, wide, stride in zip(maps, wider, network.feature_strides, strict=True):
@@ -77,10 +82,15 @@ def check_features(network: nn.Module, x: torch.Tensor) -> None:
         assert wide.shape[2] == fine.shape[2]
 
 
-def check_seed_and_file(name: str, network: nn.Module, logits: torch.Tensor, x: torch.Tensor, path: Path) -> None:
+def check_seed_and_file(
+    name: str, network: nn.Module, logits: torch.Tensor, x: torch.Tensor, path: Path
+) -> None:
     save_file(network.state_dict(), path)
     again = fresh(name).eval()
-    assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(network.state_dict().values(), again.state_dict().values(), strict=True)
+    )
     with torch.no_grad():
         for parameter in again.parameters():
             parameter.zero_()
@@ -92,10 +102,13 @@ def check_seed_and_file(name: str, network: nn.Module, logits: torch.Tensor, x: 
 def check_gradient(network: nn.Module, x: torch.Tensor) -> None:
     logits, auxiliary = answers(network, x)
     assert all(each.shape == logits.shape for each in auxiliary)
-    sum(nn.functional.cross_entropy(each, torch.tensor([0, 6])) for each in (logits, *auxiliary)).backward()
+    sum(
+        nn.functional.cross_entropy(each, torch.tensor([0, 6])) for each in (logits, *auxiliary)
+    ).backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, f"{name} is not reached by the gradient"
-        low, high = parameter.grad.aminmax()  # NaN if anything is; and no copy of a giant's gradient
+        # NaN if anything is; and no copy of a giant's gradient
+        low, high = parameter.grad.aminmax()
         assert low.isfinite(), name
         assert high.isfinite(), name
         assert low != 0 or high != 0, f"the gradient of {name} is zero"
@@ -159,7 +172,9 @@ class Tiny(nn.Module):
 """
 
 
-def test_a_new_network_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_network_is_one_file_and_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = types.ModuleType("tiny")
     exec(NEW_NETWORK, module.__dict__)
     monkeypatch.setitem(sys.modules, "tiny", module)
@@ -167,7 +182,9 @@ def test_a_new_network_is_one_file_and_one_line(tmp_path: Path, monkeypatch: pyt
     check_contract("tiny", tmp_path)
 
 
-def test_the_contract_notices_a_wrong_stride(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_contract_notices_a_wrong_stride(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = types.ModuleType("tiny")
     exec(NEW_NETWORK.replace("(1, 2)", "(1, 4)"), module.__dict__)
     monkeypatch.setitem(models.MODELS, "tiny", module.Tiny)

@@ -1,4 +1,5 @@
-"""Dense layers turned into convolutions: the scores of one pass are those of windows cut out, or the network is refused."""
+"""Dense layers turned into convolutions: the scores of one pass are those of windows cut out, or
+the network is refused."""
 
 from __future__ import annotations
 
@@ -11,9 +12,9 @@ from torch import nn
 from pellucid.anatomy.receptive import receptive_fields
 from pellucid.anatomy.trace import trace
 from pellucid.core.errors import UsageError
-from pellucid.core.windows import windows
 from pellucid.models import create
 from pellucid.models.convolutional import SlidingDense, as_convolutions, by_crops
+from pellucid.transforms.windows import windows
 
 PLAIN = "C8k5p0 R P C12k3p0 R P L16 R L3"
 # Text or name, and the size of its window.
@@ -30,7 +31,8 @@ SLIDING = [
 
 
 def network_of(text: str, size: tuple[int, int]) -> nn.Module:
-    """In evaluation mode, its batch norms with statistics and weights that are not those of a fresh network."""
+    """In evaluation mode, its batch norms with statistics and weights that are not those of a
+    fresh network."""
     torch.manual_seed(0)
     network = create(text, 3, 2, size)
     for layer in network.modules():
@@ -46,50 +48,78 @@ def network_of(text: str, size: tuple[int, int]) -> nn.Module:
 @pytest.mark.parametrize(("text", "size"), SLIDING, ids=[text[:24] for text, _ in SLIDING])
 @pytest.mark.parametrize("larger", [(0, 0), (1, 7), (13, 22), (30, 5)])
 @torch.no_grad()
-def test_one_pass_scores_as_crops_do(text: str, size: tuple[int, int], larger: tuple[int, int]) -> None:
+def test_one_pass_scores_as_crops_do(
+    text: str, size: tuple[int, int], larger: tuple[int, int]
+) -> None:
     network = network_of(text, size)
     sliding = as_convolutions(network, (2, *size))
     images = torch.randn(2, 2, size[0] + larger[0], size[1] + larger[1])
     scores = sliding(images)
     assert len(windows(images.shape[2:], size, sliding.stride)) == scores[0, 0].numel()
-    torch.testing.assert_close(scores, by_crops(network, images, size, sliding.stride), atol=1e-5, rtol=1e-5)
-    one_by_one = [network(images[:, :, y1:y2, x1:x2]) for x1, y1, x2, y2 in windows(images.shape[2:], size, sliding.stride).astype(int)]
+    torch.testing.assert_close(
+        scores, by_crops(network, images, size, sliding.stride), atol=1e-5, rtol=1e-5
+    )
+    one_by_one = [
+        network(images[:, :, y1:y2, x1:x2])
+        for x1, y1, x2, y2 in windows(images.shape[2:], size, sliding.stride).astype(int)
+    ]
     torch.testing.assert_close(scores.flatten(2), torch.stack(one_by_one, 2), atol=1e-5, rtol=1e-5)
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    kernels=st.lists(st.tuples(st.sampled_from("CPA"), st.integers(1, 4), st.integers(1, 3)), min_size=1, max_size=4),
+    kernels=st.lists(
+        st.tuples(st.sampled_from("CPA"), st.integers(1, 4), st.integers(1, 3)),
+        min_size=1,
+        max_size=4,
+    ),
     spare=st.integers(0, 5),
     larger=st.tuples(st.integers(0, 20), st.integers(0, 20)),
 )
 @torch.no_grad()
-def test_it_holds_for_any_row_of_windows(kernels: list[tuple[str, int, int]], spare: int, larger: tuple[int, int]) -> None:
+def test_it_holds_for_any_row_of_windows(
+    kernels: list[tuple[str, int, int]], spare: int, larger: tuple[int, int]
+) -> None:
     """Also where pooling leaves pixels over: a larger picture must not use them."""
     least = 1
     for _, kernel, stride in reversed(kernels):
         least = (least - 1) * stride + kernel
     size = (least + spare, least)
-    rows = [f"C4k{kernel}s{stride}p0" if letter == "C" else f"{letter}{kernel}s{stride}" for letter, kernel, stride in kernels]
+    rows = [
+        f"C4k{kernel}s{stride}p0" if letter == "C" else f"{letter}{kernel}s{stride}"
+        for letter, kernel, stride in kernels
+    ]
     network = network_of(" ".join([*rows, "L5 R L3"]), size)
     sliding = as_convolutions(network, (2, *size))
     images = torch.randn(1, 2, size[0] + larger[0], size[1] + larger[1])
-    torch.testing.assert_close(sliding(images), by_crops(network, images, size, sliding.stride), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(
+        sliding(images), by_crops(network, images, size, sliding.stride), atol=1e-5, rtol=1e-5
+    )
 
 
 @pytest.mark.parametrize(("text", "size"), SLIDING[:6], ids=[text[:24] for text, _ in SLIDING[:6]])
 def test_the_stride_is_that_of_the_receptive_fields(text: str, size: tuple[int, int]) -> None:
     network = network_of(text, size)
     graph = trace(network, (2, *size))
-    maps = [reach for node, reach in zip(graph.nodes, receptive_fields(graph), strict=True) if len(node.output) == 4 and reach is not None]
-    assert as_convolutions(network, (2, *size)).stride == tuple(int(reach.stride) for reach in maps[-1])
+    maps = [
+        reach
+        for node, reach in zip(graph.nodes, receptive_fields(graph), strict=True)
+        if len(node.output) == 4 and reach is not None
+    ]
+    assert as_convolutions(network, (2, *size)).stride == tuple(
+        int(reach.stride) for reach in maps[-1]
+    )
 
 
 def test_weights_are_shared_and_learn_together() -> None:
     network = network_of(PLAIN, (24, 20))
     sliding = as_convolutions(network, (2, 24, 20))
     assert {id(p) for p in sliding.parameters()} == {id(p) for p in network.parameters()}
-    assert not any(isinstance(layer, nn.Linear) for name, layer in sliding.named_modules() if not name.endswith(".dense"))
+    assert not any(
+        isinstance(layer, nn.Linear)
+        for name, layer in sliding.named_modules()
+        if not name.endswith(".dense")
+    )
     assert sum(isinstance(layer, SlidingDense) for layer in sliding.modules()) == 2
     images = torch.randn(1, 2, 24, 20)
     torch.optim.SGD(network.parameters(), 0.1).zero_grad()
@@ -125,10 +155,24 @@ class Folded(nn.Module):
         (create("V8 R L3", 3, 2, (8, 8)), "overlap"),
         (create("alexnet", 3, 2, (64, 64)), r'"features.0" \(Conv2d\).*padding'),
         (create("lenet5_1998", 3, 2, (32, 32)), "treats all positions alike"),
-        (nn.Sequential(nn.Conv2d(2, 4, 3, padding="same"), nn.Flatten(), nn.Linear(256, 3)), "padding"),
-        (nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), nn.Flatten(), nn.Linear(32, 3)), "ceiling"),
-        (nn.Sequential(nn.GroupNorm(1, 2), nn.Flatten(), nn.Linear(128, 3)), "statistics of the whole map"),
-        (nn.Sequential(nn.BatchNorm2d(2, track_running_stats=False), nn.Flatten(), nn.Linear(128, 3)), "statistics of the batch"),
+        (
+            nn.Sequential(nn.Conv2d(2, 4, 3, padding="same"), nn.Flatten(), nn.Linear(256, 3)),
+            "padding",
+        ),
+        (
+            nn.Sequential(nn.MaxPool2d(3, 2, ceil_mode=True), nn.Flatten(), nn.Linear(32, 3)),
+            "ceiling",
+        ),
+        (
+            nn.Sequential(nn.GroupNorm(1, 2), nn.Flatten(), nn.Linear(128, 3)),
+            "statistics of the whole map",
+        ),
+        (
+            nn.Sequential(
+                nn.BatchNorm2d(2, track_running_stats=False), nn.Flatten(), nn.Linear(128, 3)
+            ),
+            "statistics of the batch",
+        ),
         (nn.Sequential(nn.Flatten(), nn.BatchNorm1d(128), nn.Linear(128, 3)), "each position"),
         (nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU()), "dense layer"),
         (Folded("on maps"), "flatten before"),
@@ -150,7 +194,8 @@ def test_a_network_in_training_is_refused(text: str) -> None:
 
 
 def test_padding_would_not_have_been_exact() -> None:
-    """Why it is refused: the same layers with zeros at the border, by hand, score differently in one pass."""
+    """Why it is refused: the same layers with zeros at the border, by hand,
+    score differently in one pass."""
     torch.manual_seed(0)
     conv, dense = nn.Conv2d(2, 4, 3, padding=1), nn.Linear(4 * 8 * 8, 3)
     images = torch.randn(1, 2, 16, 16)

@@ -21,25 +21,33 @@ def on_meta(name: str, classes: int = 1000) -> nn.Module:
 
 
 def test_nano_has_the_parameters_of_yolov8ns_backbone_layer_by_layer() -> None:
-    # As Ultralytics' summary of yolov8n lists its first ten layers; convolutions and blocks alternate, the last is the pooling.
+    # As Ultralytics' summary of yolov8n lists its first ten layers; convolutions and blocks
+    # alternate, the last is the pooling.
     published = [464, 4_672, 7_360, 18_560, 49_664, 73_984, 197_632, 295_424, 460_288, 164_608]
     first, *stages = on_meta("csp_nano").features
-    assert [parameters(first), *(parameters(layer) for stage in stages for layer in stage)] == published
+    assert [
+        parameters(first),
+        *(parameters(layer) for stage in stages for layer in stage),
+    ] == published
     assert parameters(on_meta("csp_nano")) == sum(published) + 257_000
 
 
 @pytest.mark.parametrize(
-    ("name", "count", "maps"), [("csp_tiny", 852_984, (16, 24, 48, 96, 192)), ("csp_nano", 1_529_656, (16, 32, 64, 128, 256))]
+    ("name", "count", "maps"),
+    [("csp_tiny", 852_984, (16, 24, 48, 96, 192)), ("csp_nano", 1_529_656, (16, 32, 64, 128, 256))],
 )
 def test_counts_and_shapes(name: str, count: int, maps: tuple[int, ...]) -> None:
     network = on_meta(name)
     assert parameters(network) == count
     found = network.features(torch.empty(1, 3, 224, 320, device="meta"))
-    assert [tuple(each.shape[1:]) for each in found] == [(m, 224 // s, 320 // s) for m, s in zip(maps, (2, 4, 8, 16, 32), strict=True)]
+    assert [tuple(each.shape[1:]) for each in found] == [
+        (m, 224 // s, 320 // s) for m, s in zip(maps, (2, 4, 8, 16, 32), strict=True)
+    ]
 
 
 def shaken(network: nn.Module) -> nn.Module:
-    """Statistics and weights of norms that are not the identity, and an answer that is the same each time."""
+    """Statistics and weights of norms that are not the identity,
+    and an answer that is the same each time."""
     torch.manual_seed(1)
     for layer in network.modules():
         if isinstance(layer, nn.BatchNorm2d):
@@ -57,7 +65,9 @@ def test_csp_agrees_with_torchs_own_operations() -> None:
     def unit(x: Tensor, key: str, stride: int = 1) -> Tensor:
         weight = state[f"{key}.0.weight"]
         x = F.conv2d(x, weight, stride=stride, padding=weight.shape[-1] // 2)
-        norm = [state[f"{key}.1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+        norm = [
+            state[f"{key}.1.{name}"] for name in ("running_mean", "running_var", "weight", "bias")
+        ]
         x = F.batch_norm(x, *norm)
         return x * torch.sigmoid(x)
 
@@ -66,7 +76,9 @@ def test_csp_agrees_with_torchs_own_operations() -> None:
         half = both.shape[1] // 2
         parts = [both[:, :half], both[:, half:]]
         for number in range(depth):
-            inner = unit(unit(parts[-1], f"{key}.pairs.{number}.convs.0"), f"{key}.pairs.{number}.convs.1")
+            inner = unit(
+                unit(parts[-1], f"{key}.pairs.{number}.convs.0"), f"{key}.pairs.{number}.convs.1"
+            )
             parts.append(parts[-1] + inner)
         return unit(torch.cat(parts, 1), f"{key}.join")
 
@@ -93,7 +105,11 @@ def test_blocks_keep_the_shape_and_do_not_write_on_their_input() -> None:
 
 @pytest.mark.parametrize(
     ("layer", "deviation"),
-    [("features.3.0.0", math.sqrt(2 / (64 * 9))), ("features.4.1.split.0", math.sqrt(2 / 256)), ("fc", math.sqrt(1 / 256))],
+    [
+        ("features.3.0.0", math.sqrt(2 / (64 * 9))),
+        ("features.4.1.split.0", math.sqrt(2 / 256)),
+        ("fc", math.sqrt(1 / 256)),
+    ],
 )
 def test_initial_deviation(layer: str, deviation: float) -> None:
     torch.manual_seed(0)

@@ -1,4 +1,5 @@
-"""What every network that enlarges keeps to, over all of ENLARGERS, and what the papers say of each."""
+"""What every network that enlarges keeps to, over all of ENLARGERS,
+and what the papers say of each."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from torch import nn
 from pellucid.anatomy import blank, describe
 from pellucid.anatomy.receptive import receptive_fields
 from pellucid.core.errors import UsageError
-from pellucid.core.resize import bicubic
-from pellucid.engine.inspect import inspect
+from pellucid.inspection.network import inspect
 from pellucid.models import ENLARGERS, create, enlarger
 from pellucid.models.srcnn import SRCNN
+from pellucid.transforms.resize import bicubic
 
 NAMES = sorted(ENLARGERS)
 FACTORS = (2, 3, 4)
@@ -106,7 +107,9 @@ def test_it_learns(name: str) -> None:
         optimizer.step()
         losses.append(float(loss.detach()))
     assert losses[-1] < 0.6 * losses[0]
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters() if p.ndim > 1)
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters() if p.ndim > 1
+    )
 
 
 def weights(name: str, factor: int = 3) -> int:
@@ -137,7 +140,11 @@ def test_srcnn_sees_thirteen_pixels() -> None:
 
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "superresolution_networks.md"
-TABLE = re.findall(r"^\| `(\w+)` \| .*? \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+TABLE = re.findall(
+    r"^\| `(\w+)` \| .*? \| ([\d,]+) \| ([\d,]+) \| (\d+) \|$",
+    PAGE.read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
 
 
 def test_the_table_of_the_guide_is_true() -> None:
@@ -146,7 +153,11 @@ def test_the_table_of_the_guide_is_true() -> None:
         with blank():
             network = enlarger(name, 3, 1)
         account = describe(network, (1, 100, 100))
-        assert (f"{account.parameters:,}", f"{account.macs:,}", str(network.margin)) == (parameters, macs, margin)
+        assert (f"{account.parameters:,}", f"{account.macs:,}", str(network.margin)) == (
+            parameters,
+            macs,
+            margin,
+        )
 
 
 def test_refusals() -> None:

@@ -5,26 +5,38 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pellucid.engine import recipe
+from pellucid.engine.run import settings
 from pellucid.models import create
 from pellucid.models.initialise import INITIALISATIONS, initialise
 from pellucid.models.notation import build
 
-NETWORKS = {"C16 B R P C32k5 R [ C32 R C32 ] G L10": (1, 12, 12), "resnet18": (3, 32, 32), "V8k4s2 R C6g2 R L5": (4, 6, 6)}
+NETWORKS = {
+    "C16 B R P C32k5 R [ C32 R C32 ] G L10": (1, 12, 12),
+    "resnet18": (3, 32, 32),
+    "V8k4s2 R C6g2 R L5": (4, 6, 6),
+}
 
 
 def fresh(name: str, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
     channels, *size = NETWORKS[name]
-    return create(name, 10, channels, (size[0], size[1])) if name == "resnet18" else build(name, channels, (size[0], size[1]))
+    return (
+        create(name, 10, channels, (size[0], size[1]))
+        if name == "resnet18"
+        else build(name, channels, (size[0], size[1]))
+    )
 
 
 def layers(network: nn.Module) -> list[nn.Module]:
-    return [each for each in network.modules() if isinstance(each, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
+    return [
+        each
+        for each in network.modules()
+        if isinstance(each, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    ]
 
 
 def test_the_recipe_offers_these() -> None:
-    assert tuple(INITIALISATIONS) == recipe.INITIAL
+    assert tuple(INITIALISATIONS) == settings.INITIAL
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -84,22 +96,29 @@ def test_equal_weights_make_a_layer_one_unit_wide_for_ever(notation: str) -> Non
     network = build(notation, 1, (6, 6))
     initialise(network, "equal")
     generator = torch.Generator().manual_seed(0)
-    x, truths = torch.randn(30, 1, 6, 6, generator=generator), torch.randint(0, 3, (30,), generator=generator)
-    x[:, 0, 0, 0] += 3 * truths
+    x, targets = (
+        torch.randn(30, 1, 6, 6, generator=generator),
+        torch.randint(0, 3, (30,), generator=generator),
+    )
+    x[:, 0, 0, 0] += 3 * targets
     *hidden, last = layers(network)
     before = hidden[0].get_parameter("weight").clone()
     optimiser = torch.optim.Adam(network.parameters(), 0.02)
     for _ in range(40):
         optimiser.zero_grad()
-        F.cross_entropy(network(x), truths).backward()
+        F.cross_entropy(network(x), targets).backward()
         for layer in hidden:
             gradient = layer.get_parameter("weight").grad
             assert gradient is not None
-            torch.testing.assert_close(gradient, gradient[:1].expand_as(gradient), rtol=1e-3, atol=1e-6)
+            torch.testing.assert_close(
+                gradient, gradient[:1].expand_as(gradient), rtol=1e-3, atol=1e-6
+            )
         optimiser.step()
     # It did learn, and its answers to the three classes did part.
     assert not torch.allclose(hidden[0].get_parameter("weight"), before, atol=0.01)
-    assert not torch.allclose(last.get_parameter("weight")[0], last.get_parameter("weight")[1], atol=0.01)
+    assert not torch.allclose(
+        last.get_parameter("weight")[0], last.get_parameter("weight")[1], atol=0.01
+    )
 
 
 def test_a_layer_one_unit_wide_is_not_linear() -> None:

@@ -13,7 +13,11 @@ from pellucid.models.localiser import Landmarks, Localiser
 def test_a_place_from_any_backbone(name: str) -> None:
     backbone = create(name, 2, 3, (32, 32))
     images = torch.randn(4, 3, 32, 32)
-    for network, numbers in ((Localiser(backbone, 3), 8), (Localiser(backbone, 2, sized=False), 5), (Landmarks(backbone, 6), 12)):
+    for network, numbers in (
+        (Localiser(backbone, 3), 8),
+        (Localiser(backbone, 2, sized=False), 5),
+        (Landmarks(backbone, 6), 12),
+    ):
         assert network(images).shape == (4, numbers)
         torch.testing.assert_close(network.head(network.features(images)), network(images))
         assert network.feature_channels == backbone.feature_channels

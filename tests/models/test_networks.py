@@ -8,7 +8,14 @@ from torch import nn
 
 from pellucid.core.errors import UsageError
 from pellucid.models import MODELS, create, fixed_size
-from pellucid.models.lenet import LeNet5, LeNet5Of1998, PartialConvolution, RadialBasis, Subsampling, codes
+from pellucid.models.lenet import (
+    LeNet5,
+    LeNet5Of1998,
+    PartialConvolution,
+    RadialBasis,
+    Subsampling,
+    codes,
+)
 from pellucid.models.notation import NotationNet
 
 
@@ -21,7 +28,7 @@ def on_meta(name: str, **options: int) -> nn.Module:
         return MODELS[name](**options)
 
 
-# ------------------------------------------------------------------------------------------------------------ create
+# ------------------------------------------------------------------------------------------- create
 
 
 def test_an_unknown_name_gets_a_suggestion() -> None:
@@ -50,19 +57,32 @@ def test_a_notation_for_other_classes_is_refused() -> None:
         create("C16 R P L20", 10, 3, (64, 64))
 
 
-# ------------------------------------------------------------------------------------------------------------ LeNet-5
+# ------------------------------------------------------------------------------------------ LeNet-5
 
 
 def test_lenet5_has_61706_parameters() -> None:
     network = LeNet5(channels=1)
     assert parameters(network) == 61_706
-    assert [tuple(m.shape[1:]) for m in network.features(torch.zeros(1, 1, 32, 32))] == [(6, 28, 28), (16, 10, 10), (16, 5, 5)]
+    assert [tuple(m.shape[1:]) for m in network.features(torch.zeros(1, 1, 32, 32))] == [
+        (6, 28, 28),
+        (16, 10, 10),
+        (16, 5, 5),
+    ]
 
 
 def test_lenet5_of_1998_has_60000_parameters_as_the_paper_counts_them() -> None:
     network = LeNet5Of1998(channels=1)
     counts = {name: parameters(child) for name, child in network.named_children()}
-    assert counts == {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164, "squash": 0, "output": 0}
+    assert counts == {
+        "c1": 156,
+        "s2": 12,
+        "c3": 1_516,
+        "s4": 32,
+        "c5": 48_120,
+        "f6": 10_164,
+        "squash": 0,
+        "output": 0,
+    }
     assert parameters(network) == 60_000
 
 
@@ -72,7 +92,9 @@ def test_the_partial_convolution_sees_what_table_1_says() -> None:
     expected, start = [], 0
     for number, sources in enumerate(layer.sees):
         kernels = layer.weight[start : start + len(sources)].view(1, -1, 5, 5)
-        expected.append(nn.functional.conv2d(x[:, list(sources)], kernels, layer.bias[number : number + 1]))
+        expected.append(
+            nn.functional.conv2d(x[:, list(sources)], kernels, layer.bias[number : number + 1])
+        )
         start += len(sources)
     torch.testing.assert_close(layer(x), torch.cat(expected, 1))
     # Table I, by column: each map of S2 feeds ten of the sixteen.
@@ -101,13 +123,14 @@ def test_the_output_is_highest_for_the_class_whose_code_is_met() -> None:
 
 
 def test_the_paper_counts_340908_connections() -> None:
-    # C1 122,304; S2 5,880; C3 151,600; S4 2,000; C5 48,120; F6 10,164; the output's 840 are counted apart (section II.B).
+    # C1 122,304; S2 5,880; C3 151,600; S4 2,000; C5 48,120; F6 10,164; the output's 840 are counted
+    # apart (section II.B).
     layer = PartialConvolution()
     assert layer.macs((16, 10, 10)) + 16 * 10 * 10 == 151_600
     assert 122_304 + 5_880 + 151_600 + 2_000 + 48_120 + 10_164 + 840 == 340_908
 
 
-# ------------------------------------------------------------------------------------------------------------- ResNet
+# ------------------------------------------------------------------------------------------- ResNet
 
 
 @pytest.mark.parametrize(
@@ -132,23 +155,40 @@ def published_entries(expansion: int, depths: tuple[int, ...]) -> dict[str, tupl
         for block in range(depth):
             outputs, at = width * expansion, f"layer{stage}.{block}"
             shapes = (
-                [(width, inputs, 3), (width, width, 3)] if expansion == 1 else [(width, inputs, 1), (width, width, 3), (outputs, width, 1)]
+                [(width, inputs, 3), (width, width, 3)]
+                if expansion == 1
+                else [(width, inputs, 1), (width, width, 3), (outputs, width, 1)]
             )
             for number, (out, into, side) in enumerate(shapes, 1):
-                entries |= {f"{at}.conv{number}.weight": (out, into, side, side), **norm(f"{at}.bn{number}", out)}
+                entries |= {
+                    f"{at}.conv{number}.weight": (out, into, side, side),
+                    **norm(f"{at}.bn{number}", out),
+                }
             if block == 0 and (stage > 1 or expansion > 1):
-                entries |= {f"{at}.downsample.0.weight": (outputs, inputs, 1, 1), **norm(f"{at}.downsample.1", outputs)}
+                entries |= {
+                    f"{at}.downsample.0.weight": (outputs, inputs, 1, 1),
+                    **norm(f"{at}.downsample.1", outputs),
+                }
             inputs = outputs
     return entries | {"fc.weight": (1000, inputs), "fc.bias": (1000,)}
 
 
 def norm(name: str, maps: int) -> dict[str, tuple[int, ...]]:
-    return {f"{name}.{what}": (maps,) for what in ("weight", "bias", "running_mean", "running_var")} | {f"{name}.num_batches_tracked": ()}
+    return {
+        f"{name}.{what}": (maps,) for what in ("weight", "bias", "running_mean", "running_var")
+    } | {f"{name}.num_batches_tracked": ()}
 
 
-@pytest.mark.parametrize(("name", "expansion", "depths"), [("resnet18", 1, (2, 2, 2, 2)), ("resnet152", 4, (3, 8, 36, 3))])
-def test_state_dict_is_that_of_the_published_files(name: str, expansion: int, depths: tuple[int, ...]) -> None:
-    ours = {key: tuple(value.shape) for key, value in on_meta(name, classes=1000).state_dict().items()}
+@pytest.mark.parametrize(
+    ("name", "expansion", "depths"),
+    [("resnet18", 1, (2, 2, 2, 2)), ("resnet152", 4, (3, 8, 36, 3))],
+)
+def test_state_dict_is_that_of_the_published_files(
+    name: str, expansion: int, depths: tuple[int, ...]
+) -> None:
+    ours = {
+        key: tuple(value.shape) for key, value in on_meta(name, classes=1000).state_dict().items()
+    }
     assert ours == published_entries(expansion, depths)
 
 
@@ -161,10 +201,14 @@ def test_the_bottleneck_strides_on_its_3x3() -> None:
 def test_the_plain_twin_is_the_same_without_skips(depth: int) -> None:
     twin = on_meta(f"plain{depth}").state_dict()
     residual = on_meta(f"resnet{depth}").state_dict()
-    assert {key: value.shape for key, value in residual.items() if "downsample" not in key} == {k: v.shape for k, v in twin.items()}
+    assert {key: value.shape for key, value in residual.items() if "downsample" not in key} == {
+        k: v.shape for k, v in twin.items()
+    }
 
 
-def test_a_residual_block_with_dead_convolutions_passes_its_input_and_a_plain_one_does_not() -> None:
+def test_a_residual_block_with_dead_convolutions_passes_its_input_and_a_plain_one_does_not() -> (
+    None
+):
     x = torch.rand(1, 64, 8, 8)
     for name, passes in (("resnet18", True), ("plain18", False)):
         block = MODELS[name]().layer1[1].eval()
@@ -185,14 +229,30 @@ def test_resnet_agrees_with_torchs_own_operations() -> None:
 
     def conv_bn(x: torch.Tensor, conv: str, bn: str, stride: int, padding: int) -> torch.Tensor:
         y = nn.functional.conv2d(x, state[f"{conv}.weight"], None, stride, padding)
-        return nn.functional.batch_norm(y, *(state[f"{bn}.{what}"] for what in ("running_mean", "running_var", "weight", "bias")))
+        return nn.functional.batch_norm(
+            y,
+            *(state[f"{bn}.{what}"] for what in ("running_mean", "running_var", "weight", "bias")),
+        )
 
     y = nn.functional.max_pool2d(conv_bn(x, "conv1", "bn1", 2, 3).relu(), 3, 2, 1)
     for stage in range(1, 5):
         for block in range(2):
             at, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
-            inner = conv_bn(conv_bn(y, f"{at}.conv1", f"{at}.bn1", stride, 1).relu(), f"{at}.conv2", f"{at}.bn2", 1, 1)
-            y = (inner + (conv_bn(y, f"{at}.downsample.0", f"{at}.downsample.1", 2, 0) if stride == 2 else y)).relu()
+            inner = conv_bn(
+                conv_bn(y, f"{at}.conv1", f"{at}.bn1", stride, 1).relu(),
+                f"{at}.conv2",
+                f"{at}.bn2",
+                1,
+                1,
+            )
+            y = (
+                inner
+                + (
+                    conv_bn(y, f"{at}.downsample.0", f"{at}.downsample.1", 2, 0)
+                    if stride == 2
+                    else y
+                )
+            ).relu()
     expected = y.mean((2, 3)) @ state["fc.weight"].T + state["fc.bias"]
     with torch.no_grad():
         torch.testing.assert_close(network(x), expected)

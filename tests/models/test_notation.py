@@ -25,7 +25,7 @@ def parameters(text: str, channels: int, *size: int) -> int:
         return sum(p.numel() for p in build(text, channels, size).parameters())
 
 
-# ------------------------------------------------------------------------------------------------------------- shapes
+# ------------------------------------------------------------------------------------------- shapes
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,9 @@ def test_a_transposed_convolution_gives_what_its_convolution_takes() -> None:
         next(transposed.parameters()).copy_(weights)
         x, y = torch.randn(1, 2, 7, 11), torch.randn(1, 5, 4, 6)
         ours = (x * transposed.features(y)[-1]).sum()
-        torch.testing.assert_close(ours, (convolution.features(x)[-1] * y).sum(), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(
+            ours, (convolution.features(x)[-1] * y).sum(), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_local_response_norm_is_that_of_alexnet() -> None:
@@ -91,10 +93,15 @@ def test_local_response_norm_is_that_of_alexnet() -> None:
         torch.testing.assert_close(ours[:, i], x[:, i] / (2 + 1e-4 * near) ** 0.75)
 
 
-# ----------------------------------------------------------------------------------------------------- golden networks
+# ---------------------------------------------------------------------------------- golden networks
 
-VGG16 = "( C64 R )2 P ( C128 R )2 P ( C256 R )3 P ( C512 R )3 P ( C512 R )3 P L4096 R D L4096 R D L1000"
-ALEXNET = "C96k11s4p0 R N P3s2 C256k5p2{g} R N P3s2 C384 R C384{g} R C256{g} R P3s2 L4096 R D L4096 R D L1000"
+VGG16 = (
+    "( C64 R )2 P ( C128 R )2 P ( C256 R )3 P ( C512 R )3 P ( C512 R )3 P L4096 R D L4096 R D L1000"
+)
+ALEXNET = (
+    "C96k11s4p0 R N P3s2 C256k5p2{g} R N P3s2 C384 R C384{g} R C256{g} R P3s2 L4096 R D L4096 R D "
+    "L1000"
+)
 
 
 @pytest.mark.parametrize(
@@ -119,7 +126,9 @@ ALEXNET = "C96k11s4p0 R N P3s2 C256k5p2{g} R N P3s2 C384 R C384{g} R C256{g} R P
         ("C32 C32 G", 1, (28, 28), 320 + 9_248),
     ],
 )
-def test_golden_parameter_counts(text: str, channels: int, size: tuple[int, ...], count: int) -> None:
+def test_golden_parameter_counts(
+    text: str, channels: int, size: tuple[int, ...], count: int
+) -> None:
     assert parameters(text, channels, *size) == count
 
 
@@ -133,7 +142,14 @@ def test_golden_map_shapes() -> None:
             (256, 13, 13),
             (256, 6, 6),
         ]
-    assert shapes == [(64, 224, 224), (128, 112, 112), (256, 56, 56), (512, 28, 28), (512, 14, 14), (512, 7, 7)]
+    assert shapes == [
+        (64, 224, 224),
+        (128, 112, 112),
+        (256, 56, 56),
+        (512, 28, 28),
+        (512, 14, 14),
+        (512, 7, 7),
+    ]
     assert vgg.feature_strides == (1, 2, 4, 8, 16, 32)
     assert alexnet.feature_strides == (4, 8, 16, 32)
 
@@ -143,7 +159,7 @@ def test_inception_branches_stack_to_256() -> None:
     assert maps(inception, 192, 28, 28) == (256, 28, 28)
 
 
-# ---------------------------------------------------------------------------------------------- residuals and branches
+# --------------------------------------------------------------------------- residuals and branches
 
 
 def test_residual_adds_its_input() -> None:
@@ -170,7 +186,8 @@ def test_an_empty_branch_is_the_identity() -> None:
 
 
 def test_relu_never_overwrites_what_others_read() -> None:
-    """Each place where an in-place ReLU would spoil a shared tensor, against the same network with none."""
+    """Each place where an in-place ReLU would spoil a shared tensor,
+    against the same network with none."""
     for text in (
         "R C4 [ R C4 ] { R C2 | C4 R } R P R G R L3",
         "C4 S R G L3",
@@ -197,11 +214,13 @@ def test_relu_never_overwrites_what_others_read() -> None:
 
 def test_repetition_is_the_text_written_out_with_fresh_weights() -> None:
     repeated, written = build("( C4 [ B C4 ] )2 L2", 4), build("C4 [ B C4 ] C4 [ B C4 ] L2", 4)
-    assert {k: v.shape for k, v in repeated.state_dict().items()} == {k: v.shape for k, v in written.state_dict().items()}
+    assert {k: v.shape for k, v in repeated.state_dict().items()} == {
+        k: v.shape for k, v in written.state_dict().items()
+    }
     assert parameters("(C4 R)3 (C2)1 L2", 4, 8, 8) == parameters("C4 R C4 R C4 R C2 L2", 4, 8, 8)
 
 
-# ------------------------------------------------------------------------------------------------------------ features
+# ----------------------------------------------------------------------------------------- features
 
 
 def test_features_are_the_last_map_of_each_stride() -> None:
@@ -230,16 +249,28 @@ def test_only_a_head_reads_the_picture() -> None:
     assert (network.feature_channels, network.feature_strides) == ((3,), (1,))
 
 
-# ------------------------------------------------------------------------------------------------------ initialisation
+# ----------------------------------------------------------------------------------- initialisation
 
 
 def test_initial_deviation_depends_on_what_follows() -> None:
     torch.manual_seed(0)
     network = build("C64 B R C64g2 T V64 R L500 R L300", 64, (8, 8))
-    deviations = [m.weight.std().item() for m in network.modules() if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)]
-    expected = [math.sqrt(2 / 576), math.sqrt(1 / 288), math.sqrt(2 / 64), math.sqrt(2 / (64 * 256)), math.sqrt(1 / 500)]
+    deviations = [
+        m.weight.std().item()
+        for m in network.modules()
+        if isinstance(m, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    ]
+    expected = [
+        math.sqrt(2 / 576),
+        math.sqrt(1 / 288),
+        math.sqrt(2 / 64),
+        math.sqrt(2 / (64 * 256)),
+        math.sqrt(1 / 500),
+    ]
     assert deviations == pytest.approx(expected, rel=0.03)
-    assert all(m.bias.eq(0).all() for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear))
+    assert all(
+        m.bias.eq(0).all() for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)
+    )
 
 
 def test_a_deep_relu_network_keeps_its_scale() -> None:
@@ -249,7 +280,7 @@ def test_a_deep_relu_network_keeps_its_scale() -> None:
     assert 0.1 < network.features(x)[-1].square().mean().item() < 10
 
 
-# ------------------------------------------------------------------------------------------------------ classes, names
+# ----------------------------------------------------------------------------------- classes, names
 
 
 @pytest.mark.parametrize(
@@ -276,11 +307,18 @@ def test_classes_that_cannot_be_read() -> None:
 
 
 def test_is_notation() -> None:
-    assert all(map(is_notation, ("L10", "C16 R P L20", "(C4)3", "[", "1D:L3", "foo bar", "P", " D.3 ", "C64k5s2")))
-    assert not any(map(is_notation, ("resnet18", "lenet5", "Resnet18", "LeNet", "VGG16", "", "Cnn", "1D")))
+    assert all(
+        map(
+            is_notation,
+            ("L10", "C16 R P L20", "(C4)3", "[", "1D:L3", "foo bar", "P", " D.3 ", "C64k5s2"),
+        )
+    )
+    assert not any(
+        map(is_notation, ("resnet18", "lenet5", "Resnet18", "LeNet", "VGG16", "", "Cnn", "1D"))
+    )
 
 
-# -------------------------------------------------------------------------------------------------------------- errors
+# ------------------------------------------------------------------------------------------- errors
 
 
 @pytest.mark.parametrize(
@@ -301,7 +339,13 @@ def test_is_notation() -> None:
         ("C8p1p2 L10", "option p needs one number"),
         ("D1 L10", "D takes a probability below 1"),
         ("C16", 'token 1 "C16" (column 1): a classifier must end in L or G'),
-        ("C16 L10 R", 'token 3 "R" (column 9): a classifier must end in L or G, and nothing belongs after that'),
+        (
+            "C16 L10 R",
+            (
+                'token 3 "R" (column 9): a classifier must end in L or G, '
+                "and nothing belongs after that"
+            ),
+        ),
         ("[ L10 ]", 'token 1 "[" (column 1): a classifier must end in L or G'),
         ("L10 C16 L3", 'token 2 "C16" (column 5): C needs maps, but what comes is a vector of 10'),
         ("C4 G P L3", 'token 3 "P" (column 6): P needs maps, but what comes is a vector of 4'),
@@ -312,7 +356,13 @@ def test_is_notation() -> None:
         ("V3d2 L10", 'token 1 "V3d2" (column 1): unknown option d; V takes k s p'),
         ("V3s0 L10", "option s needs one number of at least 1"),
         ("V3k L10", "option k needs one number of at least 1"),
-        ("C4 V3p32 L10", 'token 2 "V3p32" (column 4): a padding of 32 cuts off all that comes of 32×32: nothing is left'),
+        (
+            "C4 V3p32 L10",
+            (
+                'token 2 "V3p32" (column 4): a padding of 32 cuts off all that comes of 32×32: '
+                "nothing is left"
+            ),
+        ),
         ("C16g2 L10", 'token 1 "C16g2" (column 1): 2 groups do not divide'),
         ("C16 C9g2 L10", 'token 2 "C9g2" (column 5): 2 groups do not divide'),
         ("C6 X2 L10", "6 maps cannot be shared out over 2×2 pixels"),
@@ -327,7 +377,13 @@ def test_is_notation() -> None:
         ("C3k4 [ C3k5s2 ] L10", 'token 2 "[" (column 6): 3×31×31 goes in and 3×15×15 comes out'),
         ("[ U ] L10", "3×32×32 goes in and 3×64×64 comes out"),
         ("[ G ] L10", "3×32×32 goes in and 3 comes out"),
-        ("C4 { C4 | C4s2 } L10", 'token 2 "{" (column 4): branches of different sides cannot be stacked: 4×32×32, 4×16×16'),
+        (
+            "C4 { C4 | C4s2 } L10",
+            (
+                'token 2 "{" (column 4): branches of different sides cannot be stacked: '
+                "4×32×32, 4×16×16"
+            ),
+        ),
         ("{ G | C4 } L10", "branches of different sides"),
         ("3D: C4 L10", "3-D layers need a size of 3 sides, not 32×32"),
     ],
@@ -340,21 +396,30 @@ def test_an_error_names_the_token_and_its_place(text: str, says: str) -> None:
 
 
 def test_other_dimensions_have_errors_too() -> None:
-    with pytest.raises(UsageError, match=r'token 2 "X2" \(column 8\): the pixel shuffle is for 2-D maps only'):
+    with pytest.raises(
+        UsageError, match=r'token 2 "X2" \(column 8\): the pixel shuffle is for 2-D maps only'
+    ):
         build("1D: C8 X2 L10", 3, (32,))
     with pytest.raises(UsageError, match="2-D layers need a size of 2 sides, not 32"):
         build("C8 L10", 3, (32,))
 
 
-# ------------------------------------------------------------------------------------------------ any network at all
+# ------------------------------------------------------------------------------- any network at all
 
 
 def layers() -> st.SearchStrategy[str]:
     number, small = st.integers(1, 6), st.integers(1, 3)
-    convolution = st.builds("C{}k{}s{}p{}d{}".format, number, small, small, st.integers(0, 2), st.integers(1, 2))
+    convolution = st.builds(
+        "C{}k{}s{}p{}d{}".format, number, small, small, st.integers(0, 2), st.integers(1, 2)
+    )
     pool = st.builds("{}{}s{}p{}".format, st.sampled_from("PA"), small, small, st.integers(0, 1))
     transposed = st.builds("V{}k{}s{}p{}".format, number, small, small, st.integers(0, 3))
-    return convolution | pool | transposed | st.sampled_from(["B", "N", "R", "T", "S", "D", "U", "V3", "D.2"])
+    return (
+        convolution
+        | pool
+        | transposed
+        | st.sampled_from(["B", "N", "R", "T", "S", "D", "U", "V3", "D.2"])
+    )
 
 
 def groups(inside: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
@@ -371,18 +436,29 @@ BODY = st.lists(st.recursive(layers(), groups, max_leaves=4), max_size=6).map(" 
 
 
 def numbers(text: str, size: tuple[int, int]) -> int:
-    """Of all weights and of all that its modules put out for two pictures: doubled a few times over, a map may need terabytes."""
+    """Of all weights and of all that its modules put out for two pictures: doubled a few times
+    over, a map may need terabytes."""
     with torch.device("meta"):
         network, seen = build(text, 2, size), []
         for module in network.modules():
-            module.register_forward_hook(lambda _, __, out: seen.append(out.numel()) if isinstance(out, torch.Tensor) else None)
+            module.register_forward_hook(
+                lambda _, __, out: (
+                    seen.append(out.numel()) if isinstance(out, torch.Tensor) else None
+                )
+            )
         network.eval()(torch.empty(2, 2, *size))
     return sum(seen) + sum(parameter.numel() for parameter in network.parameters())
 
 
 @settings(max_examples=80, deadline=None)
-@given(body=BODY, head=st.sampled_from(["G L3", "L3", "L4 R D L3"]), size=st.tuples(st.integers(3, 13), st.integers(3, 13)))
-def test_what_builds_also_runs_and_has_what_it_declares(body: str, head: str, size: tuple[int, int]) -> None:
+@given(
+    body=BODY,
+    head=st.sampled_from(["G L3", "L3", "L4 R D L3"]),
+    size=st.tuples(st.integers(3, 13), st.integers(3, 13)),
+)
+def test_what_builds_also_runs_and_has_what_it_declares(
+    body: str, head: str, size: tuple[int, int]
+) -> None:
     try:
         if numbers(f"{body} {head}", size) > 10_000_000:
             return

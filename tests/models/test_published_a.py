@@ -1,4 +1,5 @@
-"""AlexNet, VGG, SqueezeNet, Network in Network, the MLP and the CIFAR ResNets against the published files and papers."""
+"""AlexNet, VGG, SqueezeNet, Network in Network,
+the MLP and the CIFAR ResNets against the published files and papers."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid.anatomy import describe
 from pellucid.core.errors import UsageError
-from pellucid.core.images import read
+from pellucid.data.images import read
 from pellucid.models import MODELS, create
 from pellucid.models.alexnet import AlexNetOf2012
 from pellucid.models.cifar_resnet import Block
@@ -40,7 +41,7 @@ def parameters(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters())
 
 
-# ------------------------------------------------------------------------------------------------ the names of published files
+# --------------------------------------------------------------------- the names of published files
 
 
 def both(*names: str) -> list[str]:
@@ -58,34 +59,66 @@ def vgg_keys(configuration: str, norm: bool) -> list[str]:
 
 
 def squeezenet_keys() -> list[str]:
-    fires = [f"features.{at}.{part}" for at in (3, 4, 6, 7, 9, 10, 11, 12) for part in ("squeeze", "expand1x1", "expand3x3")]
+    fires = [
+        f"features.{at}.{part}"
+        for at in (3, 4, 6, 7, 9, 10, 11, 12)
+        for part in ("squeeze", "expand1x1", "expand3x3")
+    ]
     return both("features.0", *fires, "classifier.1")
 
 
 def cifar_keys(depth: int) -> list[str]:
     pairs = [("conv1", "bn1")]
     for stage in (1, 2, 3):
-        pairs += [(f"layer{stage}.{block}.conv{n}", f"layer{stage}.{block}.bn{n}") for block in range((depth - 2) // 6) for n in (1, 2)]
-    return [key for conv, bn in pairs for key in (f"{conv}.weight", *(f"{bn}.{each}" for each in NORM))] + both("linear")
+        pairs += [
+            (f"layer{stage}.{block}.conv{n}", f"layer{stage}.{block}.bn{n}")
+            for block in range((depth - 2) // 6)
+            for n in (1, 2)
+        ]
+    return [
+        key for conv, bn in pairs for key in (f"{conv}.weight", *(f"{bn}.{each}" for each in NORM))
+    ] + both("linear")
 
 
 KEYS = {
-    "alexnet": both(*(f"features.{at}" for at in (0, 3, 6, 8, 10)), *(f"classifier.{at}" for at in (1, 4, 6))),
+    "alexnet": both(
+        *(f"features.{at}" for at in (0, 3, 6, 8, 10)), *(f"classifier.{at}" for at in (1, 4, 6))
+    ),
     "alexnet_2012": both(*(f"conv{n}" for n in range(1, 6)), "fc6", "fc7", "fc8"),
     **{f"vgg{depth}": vgg_keys(configuration, norm=False) for depth, configuration in VGG.items()},
-    **{f"vgg{depth}_bn": vgg_keys(configuration, norm=True) for depth, configuration in VGG.items()},
+    **{
+        f"vgg{depth}_bn": vgg_keys(configuration, norm=True) for depth, configuration in VGG.items()
+    },
     "squeezenet1_1": squeezenet_keys(),
-    "nin": both(*(f"mlpconv{n}.{at}" for n in (1, 2, 3) for at in (0, 2, 4)[: 3 if n < 3 else 2]), "class_maps"),
+    "nin": both(
+        *(f"mlpconv{n}.{at}" for n in (1, 2, 3) for at in (0, 2, 4)[: 3 if n < 3 else 2]),
+        "class_maps",
+    ),
     "mlp": both("hidden.0", "hidden.2", "fc"),
     **{f"resnet{depth}": cifar_keys(depth) for depth in (20, 32, 44, 56)},
 }
 
-# Parameters at 1000 classes, entries of the state dict, native size; maps × side of each feature; one entry and its shape.
+# Parameters at 1000 classes, entries of the state dict, native size; maps × side of each feature;
+# one entry and its shape.
 VGG_MAPS = [(64, 224), (128, 112), (256, 56), (512, 28), (512, 14), (512, 7)]
 CIFAR_MAPS = [(16, 32), (32, 16), (64, 8)]
 REFERENCE = {
-    "alexnet": (61_100_840, 16, 224, [(64, 55), (192, 27), (256, 13), (256, 6)], "features.8.weight", (256, 384, 3, 3)),
-    "alexnet_2012": (60_965_224, 16, 227, [(96, 55), (256, 27), (256, 13), (256, 6)], "conv2.weight", (256, 48, 5, 5)),
+    "alexnet": (
+        61_100_840,
+        16,
+        224,
+        [(64, 55), (192, 27), (256, 13), (256, 6)],
+        "features.8.weight",
+        (256, 384, 3, 3),
+    ),
+    "alexnet_2012": (
+        60_965_224,
+        16,
+        227,
+        [(96, 55), (256, 27), (256, 13), (256, 6)],
+        "conv2.weight",
+        (256, 48, 5, 5),
+    ),
     "vgg11": (132_863_336, 22, 224, VGG_MAPS, "features.18.weight", (512, 512, 3, 3)),
     "vgg13": (133_047_848, 26, 224, VGG_MAPS, "features.22.weight", (512, 512, 3, 3)),
     "vgg16": (138_357_544, 32, 224, VGG_MAPS, "classifier.0.weight", (4096, 25_088)),
@@ -94,8 +127,22 @@ REFERENCE = {
     "vgg13_bn": (133_053_736, 76, 224, VGG_MAPS, "features.7.weight", (128, 64, 3, 3)),
     "vgg16_bn": (138_365_992, 97, 224, VGG_MAPS, "features.41.running_mean", (512,)),
     "vgg19_bn": (143_678_248, 118, 224, VGG_MAPS, "features.49.weight", (512, 512, 3, 3)),
-    "squeezenet1_1": (1_235_496, 52, 224, [(64, 111), (128, 55), (256, 27), (512, 13)], "features.12.expand3x3.weight", (256, 64, 3, 3)),
-    "nin": (1_158_056, 18, 32, [(96, 32), (192, 16), (192, 8)], "mlpconv2.0.weight", (192, 96, 5, 5)),
+    "squeezenet1_1": (
+        1_235_496,
+        52,
+        224,
+        [(64, 111), (128, 55), (256, 27), (512, 13)],
+        "features.12.expand3x3.weight",
+        (256, 64, 3, 3),
+    ),
+    "nin": (
+        1_158_056,
+        18,
+        32,
+        [(96, 32), (192, 16), (192, 8)],
+        "mlpconv2.0.weight",
+        (192, 96, 5, 5),
+    ),
     "mlp": (1_961_704, 6, 32, [(3, 32)], "hidden.0.weight", (512, 3 * 32 * 32)),
     "resnet20": (334_072, 116, 32, CIFAR_MAPS, "layer2.0.conv1.weight", (32, 16, 3, 3)),
     "resnet32": (528_504, 188, 32, CIFAR_MAPS, "layer3.4.conv2.weight", (64, 64, 3, 3)),
@@ -114,7 +161,9 @@ def test_names_shapes_and_counts_are_the_published_ones(name: str) -> None:
     assert len(state) == entries
     assert tuple(state[key].shape) == shape
     features = network.features(torch.empty(1, 3, side, side, device="meta"))
-    assert [tuple(each.shape[1:]) for each in features] == [(width, size, size) for width, size in maps]
+    assert [tuple(each.shape[1:]) for each in features] == [
+        (width, size, size) for width, size in maps
+    ]
 
 
 @pytest.mark.parametrize("name", REFERENCE)
@@ -129,9 +178,17 @@ def test_multiplications_agree_with_torchs_counter(name: str) -> None:
 def test_figures_of_the_papers() -> None:
     assert parameters(on_meta("alexnet_2012", groups=1)) == 62_378_344
     assert sum(p.numel() for p in on_meta("vgg16").features.parameters()) == 14_714_688
-    assert [parameters(on_meta(f"resnet{depth}", classes=10)) for depth in (20, 32, 44, 56)] == [269_722, 464_154, 658_586, 853_018]
+    assert [parameters(on_meta(f"resnet{depth}", classes=10)) for depth in (20, 32, 44, 56)] == [
+        269_722,
+        464_154,
+        658_586,
+        853_018,
+    ]
     assert parameters(on_meta("nin", classes=10)) == 966_986
-    depth = {name: describe(on_meta(name), (3, 227, 227)).depth for name in ("alexnet_2012", "vgg16", "vgg19_bn", "resnet44")}
+    depth = {
+        name: describe(on_meta(name), (3, 227, 227)).depth
+        for name in ("alexnet_2012", "vgg16", "vgg19_bn", "resnet44")
+    }
     assert depth == {"alexnet_2012": 8, "vgg16": 16, "vgg19_bn": 19, "resnet44": 44}
 
 
@@ -143,14 +200,24 @@ def test_other_channels_change_the_first_layer_only(name: str) -> None:
     assert five[other[0]].shape[1] == 5
 
 
-# --------------------------------------------------------------------------------------------------------------------- AlexNet
+# ------------------------------------------------------------------------------------------ AlexNet
 
 
 def test_alexnet_2012_has_the_papers_shapes_layer_by_layer() -> None:
     rows = {row.name: row for row in describe(on_meta("alexnet_2012"), (3, 227, 227)).rows}
     convolutions = [rows[f"conv{n}"].output for n in range(1, 6)]
-    assert convolutions == [(96, 55, 55), (256, 27, 27), (384, 13, 13), (384, 13, 13), (256, 13, 13)]
-    pools = [row.output for row in describe(on_meta("alexnet_2012"), (3, 227, 227)).rows if row.kind.startswith("MaxPool2d")]
+    assert convolutions == [
+        (96, 55, 55),
+        (256, 27, 27),
+        (384, 13, 13),
+        (384, 13, 13),
+        (256, 13, 13),
+    ]
+    pools = [
+        row.output
+        for row in describe(on_meta("alexnet_2012"), (3, 227, 227)).rows
+        if row.kind.startswith("MaxPool2d")
+    ]
     assert pools == [(96, 27, 27), (256, 13, 13), (256, 6, 6)]
     assert [rows[name].output for name in ("fc6", "fc7", "fc8")] == [(4096,), (4096,), (1000,)]
     assert rows["fc6"].weights == 9216 * 4096
@@ -177,16 +244,20 @@ def test_the_halves_of_alexnet_2012_meet_in_the_third_convolution_only() -> None
 
 def test_alexnet_2012_is_built_for_its_size() -> None:
     assert create("alexnet_2012", 4, 1, (67, 99))(torch.zeros(1, 1, 67, 99)).shape == (1, 4)
-    with pytest.raises(UsageError, match="alexnet_2012: pictures of 66×80 are too small; it needs at least 67×67"):
+    with pytest.raises(
+        UsageError, match="alexnet_2012: pictures of 66×80 are too small; it needs at least 67×67"
+    ):
         AlexNetOf2012(size=(66, 80))
 
 
 def test_a_small_picture_gets_the_size_that_vgg_needs() -> None:
-    with pytest.raises(UsageError, match="vgg16: pictures of 16×16 are too small; it needs at least 32×32"):
+    with pytest.raises(
+        UsageError, match="vgg16: pictures of 16×16 are too small; it needs at least 32×32"
+    ):
         create("vgg16", 10, 3, (16, 16))
 
 
-# ----------------------------------------------------------------------------------------------------------------- the pyramid
+# -------------------------------------------------------------------------------------- the pyramid
 
 
 def test_a_pyramid_is_a_sequential_that_keeps_maps() -> None:
@@ -213,10 +284,12 @@ def test_maps_are_not_overwritten_by_what_comes_after() -> None:
         kept = [each.clone() for each in maps]
         network.head(maps)
         assert all(torch.equal(a, b) for a, b in zip(maps, kept, strict=True)), name
-        assert all((each >= 0).all() for each in maps), f"{name}: a map of the features comes before its ReLU"
+        assert all((each >= 0).all() for each in maps), (
+            f"{name}: a map of the features comes before its ReLU"
+        )
 
 
-# --------------------------------------------------------------------------------------------------------- what they compute
+# -------------------------------------------------------------------------------- what they compute
 
 
 def test_a_fire_module_stacks_the_1x1_before_the_3x3() -> None:
@@ -271,34 +344,43 @@ def test_the_mlp_has_the_hidden_layers_it_is_given() -> None:
 
 @pytest.mark.parametrize("name", ["mlp", "nin", "vgg11", "alexnet"])
 def test_a_fresh_network_keeps_the_size_of_the_signal(name: str) -> None:
-    """He normal: the mean square before a ReLU is that of the picture, whatever the depth; each pooling by maximum adds to it."""
+    """He normal: the mean square before a ReLU is that of the picture, whatever the depth; each
+    pooling by maximum adds to it."""
     side = 64 if name == "alexnet" else 32
     torch.manual_seed(1)
     network = create(name, 10, 3, (side, side)).eval()
     seen: list[Tensor] = []
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(lambda layer, inputs, output: seen.append(output.detach().square().mean()))
+            layer.register_forward_hook(
+                lambda layer, inputs, output: seen.append(output.detach().square().mean())
+            )
     network(torch.randn(4, 3, side, side))
     assert all(0.1 < size < 50 for size in seen), seen
 
 
-# ---------------------------------------------------------------------------------------------------------- the published file
+# ------------------------------------------------------------------------------- the published file
 
 
 def test_resnet20_is_the_published_file_and_knows_cifar(data_root: Path) -> None:
-    stored = torch.load(data_root / "weights" / "resnet20_cifar10.th", weights_only=True, map_location="cpu")["state_dict"]
+    stored = torch.load(
+        data_root / "weights" / "resnet20_cifar10.th", weights_only=True, map_location="cpu"
+    )["state_dict"]
     weights = {key.removeprefix("module."): value for key, value in stored.items()}
     network = MODELS["resnet20"]().eval()
-    assert [key for key in network.state_dict() if not key.endswith("num_batches_tracked")] == list(weights)
+    assert [key for key in network.state_dict() if not key.endswith("num_batches_tracked")] == list(
+        weights
+    )
     network.load_state_dict(weights)
     folders = sorted((data_root / "cifar10_small").iterdir())
     paths = [path for folder in folders for path in sorted(folder.iterdir())[::10]]
     assert len(paths) == 400
     pixels = torch.from_numpy(np.stack([read(path) for path in paths])).permute(0, 3, 1, 2) / 255
-    mean, deviation = (torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    mean, deviation = (
+        torch.tensor(each)[:, None, None] for each in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    )
     with torch.no_grad():
         answers = network((pixels - mean) / deviation).argmax(1)
-    truth = torch.tensor([folders.index(path.parent) for path in paths])
-    right = (answers == truth).float().mean().item()
+    target = torch.tensor([folders.index(path.parent) for path in paths])
+    right = (answers == target).float().mean().item()
     assert right >= 0.8, right

@@ -34,7 +34,11 @@ def test_every_network_of_the_line_answers_for_each_region(name: str) -> None:
     found = net(x)
     assert found.boxes.shape == (2, net.kept, 4) and found.deltas.shape == (2, net.kept, 4)
     assert found.logits.shape == (2, net.kept, 4) and found.logits.isfinite().all()
-    assert found.boxes.min() >= 0 and found.boxes[..., 0::2].max() <= 128 and found.boxes[..., 1::2].max() <= 96
+    assert (
+        found.boxes.min() >= 0
+        and found.boxes[..., 0::2].max() <= 128
+        and found.boxes[..., 1::2].max() <= 96
+    )
     again = net.head(net.features(x))
     assert all(torch.equal(one, other) for one, other in zip(found, again, strict=True))
 
@@ -86,11 +90,18 @@ def test_anchors_lie_around_their_places_in_the_order_of_the_answers() -> None:
         logits, _ = net.rpn(maps)
     anchors = net.anchors_of(maps)
     wide = (anchors[:, 2] - anchors[:, 0]) / (anchors[:, 3] - anchors[:, 1])
-    torch.testing.assert_close(wide, (2.0 ** (1 - logits[0])))  # the answers of one place stand together, in the order of its shapes
+    # the answers of one place stand together, in the order of its shapes
+    torch.testing.assert_close(wide, (2.0 ** (1 - logits[0])))
     centres = (anchors[:, :2] + anchors[:, 2:]) / 2
-    assert centres[0].tolist() == [4, 4] and centres[3].tolist() == [12, 4] and centres[3 * 16].tolist() == [4, 12]
+    assert (
+        centres[0].tolist() == [4, 4]
+        and centres[3].tolist() == [12, 4]
+        and centres[3 * 16].tolist() == [4, 12]
+    )
     assert centres[3 * 16 * 12].tolist() == [8, 8]
-    assert area(anchors)[0] == pytest.approx(40 * 40) and area(anchors)[-1] == pytest.approx(160 * 160)
+    assert area(anchors)[0] == pytest.approx(40 * 40) and area(anchors)[-1] == pytest.approx(
+        160 * 160
+    )
 
 
 def test_anchors_may_be_given() -> None:
@@ -100,7 +111,11 @@ def test_anchors_may_be_given() -> None:
     anchors = net.anchors_of(maps)
     assert len(anchors) == 144 + 36 + 9 == net.rpn(maps)[0].shape[1]
     torch.testing.assert_close(anchors[-1, 2:] - anchors[-1, :2], given[2, 0])
-    assert torch.equal(net.state_dict()["anchors"], given) and usual_anchors((8.0,)).shape == (1, 3, 2)
+    assert torch.equal(net.state_dict()["anchors"], given) and usual_anchors((8.0,)).shape == (
+        1,
+        3,
+        2,
+    )
 
 
 def test_a_crop_shows_sixteen_pixels_of_context_on_each_side_of_227() -> None:
@@ -108,7 +123,9 @@ def test_a_crop_shows_sixteen_pixels_of_context_on_each_side_of_227() -> None:
     wider = with_context(boxes)
     side = wider[0, 2] - wider[0, 0]
     assert (boxes[0, 0] - wider[0, 0]) / side * 227 == pytest.approx(16, abs=1e-3)
-    assert (wider[0, 3] - boxes[0, 3]) / (wider[0, 3] - wider[0, 1]) * 227 == pytest.approx(16, abs=1e-3)
+    assert (wider[0, 3] - boxes[0, 3]) / (wider[0, 3] - wider[0, 1]) * 227 == pytest.approx(
+        16, abs=1e-3
+    )
 
 
 def test_where_nobody_says_where_to_look_it_is_the_whole_picture() -> None:
@@ -121,7 +138,11 @@ def test_shapes_alone_tell_the_way_of_a_picture(name: str) -> None:
     with blank():
         net = DESIGNS[name].build(create("mobilenet_v2", 2, 3, (320, 320)), 20, 96, None)
         found: tuple[Tensor, ...] = net.eval()(torch.empty(1, 3, 320, 320))
-    assert [tuple(each.shape) for each in found] == [(1, net.kept, 4), (1, net.kept, 21), (1, net.kept, 4)]
+    assert [tuple(each.shape) for each in found] == [
+        (1, net.kept, 4),
+        (1, net.kept, 21),
+        (1, net.kept, 4),
+    ]
     graph = trace(network(name), (3, 96, 96))
     assert len(graph.outputs) >= 2
 
@@ -129,7 +150,9 @@ def test_shapes_alone_tell_the_way_of_a_picture(name: str) -> None:
 def test_the_account_counts_every_crop() -> None:
     """Of R-CNN: as often as it looks, the backbone on one crop, and the two layers that answer."""
     net, backbone = network("rcnn"), create(TINY.replace(" L2", ""), 16, 3, (64, 64))
-    assert describe(net, (3, 96, 96)).macs == net.kept * (describe(backbone, (3, 64, 64)).macs + 16 * (4 + 4))
+    assert describe(net, (3, 96, 96)).macs == net.kept * (
+        describe(backbone, (3, 64, 64)).macs + 16 * (4 + 4)
+    )
 
 
 def test_a_network_without_maps_is_refused() -> None:
@@ -140,4 +163,8 @@ def test_a_network_without_maps_is_refused() -> None:
 
 def test_a_picture_may_be_grey() -> None:
     grey = DESIGNS["rcnn"].build(create(TINY, 2, 1, (96, 96)), 2, 16, None)
-    assert grey.feature_channels == (1,) and grey(torch.zeros(1, 1, 64, 64)).logits.shape == (1, 300, 3)
+    assert grey.feature_channels == (1,) and grey(torch.zeros(1, 1, 64, 64)).logits.shape == (
+        1,
+        300,
+        3,
+    )

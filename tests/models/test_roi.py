@@ -40,14 +40,21 @@ def aligned(x: np.ndarray, box: np.ndarray, stride: float, side: int, samples: i
 
 def pooled(x: np.ndarray, box: np.ndarray, stride: float, side: int) -> np.ndarray:
     height, width = x.shape[1:]
-    left, top = (min(max(math.floor(v / stride), 0), n - 1) for v, n in zip(box[:2], (width, height), strict=True))
+    left, top = (
+        min(max(math.floor(v / stride), 0), n - 1)
+        for v, n in zip(box[:2], (width, height), strict=True)
+    )
     right = max(min(math.ceil(box[2] / stride), width), left + 1)
     bottom = max(min(math.ceil(box[3] / stride), height), top + 1)
     answer = np.zeros((len(x), side, side), x.dtype)
     for i in range(side):
         for j in range(side):
-            rows = slice(top + i * (bottom - top) // side, top - (-(i + 1) * (bottom - top) // side))
-            columns = slice(left + j * (right - left) // side, left - (-(j + 1) * (right - left) // side))
+            rows = slice(
+                top + i * (bottom - top) // side, top - (-(i + 1) * (bottom - top) // side)
+            )
+            columns = slice(
+                left + j * (right - left) // side, left - (-(j + 1) * (right - left) // side)
+            )
             answer[:, i, j] = x[:, rows, columns].max((1, 2))
     return answer
 
@@ -55,22 +62,44 @@ def pooled(x: np.ndarray, box: np.ndarray, stride: float, side: int) -> np.ndarr
 def some_boxes(rng: np.random.Generator, shape: tuple[int, ...], extent: float) -> np.ndarray:
     """Boxes in and a little outside a square of this side, the smallest without area."""
     corner = rng.uniform(-0.2 * extent, extent, (*shape, 2))
-    return np.concatenate([corner, corner + rng.choice([0, 0.1, 0.5, 1.0], (*shape, 2)) * extent], -1)
+    return np.concatenate(
+        [corner, corner + rng.choice([0, 0.1, 0.5, 1.0], (*shape, 2)) * extent], -1
+    )
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**6), side=st.integers(1, 7), samples=st.integers(1, 3), sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)))
-def test_roi_align_is_that_of_plain_loops(seed: int, side: int, samples: int, sizes: tuple[int, int]) -> None:
+@given(
+    seed=st.integers(0, 10**6),
+    side=st.integers(1, 7),
+    samples=st.integers(1, 3),
+    sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+)
+def test_roi_align_is_that_of_plain_loops(
+    seed: int, side: int, samples: int, sizes: tuple[int, int]
+) -> None:
     rng = np.random.default_rng(seed)
-    x, boxes = rng.normal(size=(2, 3, *sizes)), some_boxes(rng, (2, 4), 8.0 * max(sizes)).astype(np.float32)
-    got = roi_align([torch.tensor(x)], torch.tensor(boxes), [8.0], side, samples).reshape(2, 4, 3, side, side)
+    x, boxes = (
+        rng.normal(size=(2, 3, *sizes)),
+        some_boxes(rng, (2, 4), 8.0 * max(sizes)).astype(np.float32),
+    )
+    got = roi_align([torch.tensor(x)], torch.tensor(boxes), [8.0], side, samples).reshape(
+        2, 4, 3, side, side
+    )
     for picture in range(2):
         for box in range(4):
-            np.testing.assert_allclose(got[picture, box], aligned(x[picture], boxes[picture, box], 8.0, side, samples), atol=1e-4)
+            np.testing.assert_allclose(
+                got[picture, box],
+                aligned(x[picture], boxes[picture, box], 8.0, side, samples),
+                atol=1e-4,
+            )
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 10**6), side=st.integers(1, 7), sizes=st.tuples(st.integers(1, 16), st.integers(1, 16)))
+@given(
+    seed=st.integers(0, 10**6),
+    side=st.integers(1, 7),
+    sizes=st.tuples(st.integers(1, 16), st.integers(1, 16)),
+)
 def test_roi_pool_is_that_of_plain_loops(seed: int, side: int, sizes: tuple[int, int]) -> None:
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(2, 3, *sizes)).astype(np.float32)
@@ -79,11 +108,16 @@ def test_roi_pool_is_that_of_plain_loops(seed: int, side: int, sizes: tuple[int,
     got = roi_pool(torch.tensor(x), torch.tensor(boxes), 16.0, side).reshape(2, 4, 3, side, side)
     for picture in range(2):
         for box in range(4):
-            np.testing.assert_array_equal(got[picture, box], pooled(x[picture], boxes[picture, box], 16.0, side))
+            np.testing.assert_array_equal(
+                got[picture, box], pooled(x[picture], boxes[picture, box], 16.0, side)
+            )
 
 
 def test_each_box_is_read_from_its_own_level_and_picture() -> None:
-    maps = [torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 1, n, n) + 10 * level for level, n in enumerate((40, 20, 10))]
+    maps = [
+        torch.arange(2.0).reshape(2, 1, 1, 1).expand(2, 1, n, n) + 10 * level
+        for level, n in enumerate((40, 20, 10))
+    ]
     boxes = torch.tensor([[0.0, 0, 50, 50], [0, 0, 112, 112], [0, 0, 320, 160], [5, 5, 5, 5]])
     assert level_of(boxes, (8, 16, 32)).tolist() == [0, 1, 2, 0]
     got = roi_align(maps, boxes.expand(2, 4, 4), (8.0, 16.0, 32.0)).mean((1, 2, 3)).reshape(2, 4)
@@ -106,7 +140,9 @@ def test_gradients_are_those_of_differences(kind: str) -> None:
     fine, coarse = (torch.tensor(rng.normal(size=(2, 2, n, n)), requires_grad=True) for n in (6, 3))
     boxes = torch.tensor(some_boxes(rng, (2, 3), 48.0))
     if kind == "align":
-        assert torch.autograd.gradcheck(lambda a, b: roi_align([a, b], boxes, (8.0, 16.0), 3), (fine, coarse))
+        assert torch.autograd.gradcheck(
+            lambda a, b: roi_align([a, b], boxes, (8.0, 16.0), 3), (fine, coarse)
+        )
     else:
         assert torch.autograd.gradcheck(lambda a: roi_pool(a, boxes, 8.0, 3), (fine,))
 
@@ -115,10 +151,20 @@ def test_shapes_alone_are_enough() -> None:
     maps = [torch.empty(2, 5, n, n, device="meta") for n in (8, 4)]
     boxes = torch.empty(2, 3, 4, device="meta")
     layer = RoIAlign((8.0, 16.0))
-    assert layer(maps, boxes).shape == (2, 3, 5, 7, 7) and roi_pool(maps[0], boxes, 8.0).shape == (6, 5, 7, 7)
+    assert layer(maps, boxes).shape == (2, 3, 5, 7, 7) and roi_pool(maps[0], boxes, 8.0).shape == (
+        6,
+        5,
+        7,
+        7,
+    )
     assert layer.macs((3, 5, 7, 7)) == 3 * 5 * 49 * 16
 
 
 def test_half_precision_gives_nearly_the_same() -> None:
     x, boxes = torch.rand(1, 4, 8, 8), torch.tensor([[[3.0, 5, 40, 50]]])
-    torch.testing.assert_close(roi_align([x.bfloat16()], boxes, [8.0]).float(), roi_align([x], boxes, [8.0]), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        roi_align([x.bfloat16()], boxes, [8.0]).float(),
+        roi_align([x], boxes, [8.0]),
+        atol=0.02,
+        rtol=0,
+    )

@@ -19,13 +19,29 @@ import pellucid
 from pellucid.anatomy import describe
 from pellucid.cli import app
 from pellucid.core.errors import UsageError
-from pellucid.engine import recipe, transfer
+from pellucid.engine.run import settings as recipe
+from pellucid.engine.run import transfer
 from pellucid.models import MODELS, SEGMENTERS, create, segmenter
-from pellucid.models.unet import UNet, UNet2015, between, check_side, fitted, halvings, unet, valid_size
+from pellucid.models.unet import (
+    UNet,
+    UNet2015,
+    between,
+    check_side,
+    fitted,
+    halvings,
+    unet,
+    valid_size,
+)
 from pellucid.models.upsampling import UPSAMPLINGS
 
 
-def made(name: str = "unet", classes: int = 3, channels: int = 1, size: tuple[int, ...] = (32, 32), **settings: object) -> nn.Module:
+def made(
+    name: str = "unet",
+    classes: int = 3,
+    channels: int = 1,
+    size: tuple[int, ...] = (32, 32),
+    **settings: object,
+) -> nn.Module:
     torch.manual_seed(0)
     return segmenter(name, classes, channels, size, **{"width": 2, **settings})  # type: ignore[arg-type]
 
@@ -35,7 +51,7 @@ def shape_of(network: nn.Module, *shape: int) -> tuple[int, ...]:
         return tuple(network.eval()(torch.randn(*shape)).shape)
 
 
-# --- the paper's ------------------------------------------------------------------------------------------------------------------
+# --- the paper's ----------------------------------------------------------------------------------
 
 
 def test_the_papers_network() -> None:
@@ -43,7 +59,9 @@ def test_the_papers_network() -> None:
     with torch.device("meta"):
         network = UNet2015()
         assert network(torch.empty(1, 1, 572, 572)).shape == (1, 2, 388, 388)
-        assert [tuple(each.shape[1:]) for each in network.features(torch.empty(1, 1, 572, 572))] == [
+        assert [
+            tuple(each.shape[1:]) for each in network.features(torch.empty(1, 1, 572, 572))
+        ] == [
             (64, 568, 568),
             (128, 280, 280),
             (256, 136, 136),
@@ -63,7 +81,9 @@ def test_the_paper_against_the_plainest_form_of_it() -> None:
     x = torch.randn(1, 1, 204, 220)
     down, up, join = network.down, network.up, network.join
     two = lambda stage, y: F.relu(  # noqa: E731
-        F.conv2d(F.relu(F.conv2d(y, stage[0].weight, stage[0].bias)), stage[2].weight, stage[2].bias)
+        F.conv2d(
+            F.relu(F.conv2d(y, stage[0].weight, stage[0].bias)), stage[2].weight, stage[2].bias
+        )
     )
     a = two(down[0], x)
     b = two(down[1], F.max_pool2d(a, 2))
@@ -97,7 +117,10 @@ def test_a_valid_size_is_the_smallest_that_halves_evenly(least: int) -> None:
     check_side(side)
 
 
-@pytest.mark.parametrize(("side", "says"), [(570, "556 or 572 fits"), (100, "188 fits"), (1, "188 fits"), (190, "188 or 204 fits")])
+@pytest.mark.parametrize(
+    ("side", "says"),
+    [(570, "556 or 572 fits"), (100, "188 fits"), (1, "188 fits"), (190, "188 or 204 fits")],
+)
 def test_a_side_that_does_not_halve_is_refused_and_told_what_fits(side: int, says: str) -> None:
     for build in (
         lambda: check_side(side),
@@ -108,7 +131,9 @@ def test_a_side_that_does_not_halve_is_refused_and_told_what_fits(side: int, say
             build()
 
 
-@pytest.mark.parametrize("given", [{"upsampling": "nearest"}, {"skips": "add"}, {"size": (188, 188, 188)}])
+@pytest.mark.parametrize(
+    "given", [{"upsampling": "nearest"}, {"skips": "add"}, {"size": (188, 188, 188)}]
+)
 def test_the_paper_has_no_settings_but_its_width(given: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="unet_2015"):
         made("unet_2015", **{"size": (188, 188), **given})
@@ -119,20 +144,37 @@ def test_what_each_pixel_of_the_paper_sees_out_of_inspect() -> None:
     account = pellucid.inspect("unet_2015", input="1x572x572")
     seen = account.rows[-1].reach[0]
     sizes = seen.high - seen.low + 1
-    assert {int(size): int((sizes == size).sum()) for size in np.unique(sizes)} == {188: 100, 204: 288}
+    assert {int(size): int((sizes == size).sum()) for size in np.unique(sizes)} == {
+        188: 100,
+        204: 288,
+    }
     result = CliRunner().invoke(app, ["inspect", "unet_2015", "--input", "1x572x572", "--json"])
     rows = {row["name"]: row for row in json.loads(result.stdout)["layers"]}
-    assert rows["down.4.3"]["receptive_field"][0]["size"] == 140 and rows["down.4.3"]["output"] == [1024, 28, 28]
-    assert rows["last"]["receptive_field"][1]["size"] == [188, 204] and rows["last"]["output"] == [2, 388, 388]
+    assert rows["down.4.3"]["receptive_field"][0]["size"] == 140 and rows["down.4.3"]["output"] == [
+        1024,
+        28,
+        28,
+    ]
+    assert rows["last"]["receptive_field"][1]["size"] == [188, 204] and rows["last"]["output"] == [
+        2,
+        388,
+        388,
+    ]
 
 
 def test_inspect_says_that_the_answers_are_maps() -> None:
-    assert "the answers are maps: 2 of 388×388, of a picture of 572×572" in pellucid.inspect("unet_2015", input="1x572x572").text()
-    assert "the answers are maps: 4 of 4×32×32" in pellucid.inspect("unet", input="1x4x32x32", classes=4).text()
+    assert (
+        "the answers are maps: 2 of 388×388, of a picture of 572×572"
+        in pellucid.inspect("unet_2015", input="1x572x572").text()
+    )
+    assert (
+        "the answers are maps: 4 of 4×32×32"
+        in pellucid.inspect("unet", input="1x4x32x32", classes=4).text()
+    )
     assert "the answers are maps" not in pellucid.inspect("lenet5").text()
 
 
-# --- any ---------------------------------------------------------------------------------------------------------------------------
+# --- any ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("skips", ["concat", "add"])
@@ -150,7 +192,18 @@ def test_any_side_comes_back_from_one_network(height: int, width: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet18", "resnet20", "vgg11_bn", "mobilenet_v2", "csp_tiny", "densenet121", "alexnet", "lenet5", "nin"]
+    "name",
+    [
+        "resnet18",
+        "resnet20",
+        "vgg11_bn",
+        "mobilenet_v2",
+        "csp_tiny",
+        "densenet121",
+        "alexnet",
+        "lenet5",
+        "nin",
+    ],
 )
 def test_any_network_can_be_the_way_down(name: str) -> None:
     network: UNet = made(name, channels=3, size=(75, 67))
@@ -179,14 +232,23 @@ def test_every_network_of_models_is_taken_or_refused_in_words(name: str) -> None
 
 def test_a_notation_is_taken_with_any_number_of_answers() -> None:
     network = made("C4 R C8s2 B R P C16 R G L7", size=(33, 21))
-    assert network.feature_strides == (1, 2, 4) and shape_of(network, 1, 1, 33, 21) == (1, 3, 33, 21)
+    assert network.feature_strides == (1, 2, 4) and shape_of(network, 1, 1, 33, 21) == (
+        1,
+        3,
+        33,
+        21,
+    )
 
 
 def test_the_head_of_a_backbone_is_left_out_and_its_weights_keep_their_names() -> None:
     network = made("resnet18", channels=3, size=(64, 64))
     prefix, trunk = transfer.trunk(network)
     assert prefix == "backbone." and not any("fc" in name for name, _ in network.named_parameters())
-    wanted = {name for name in create("resnet18", 10, 3, (64, 64)).state_dict() if not name.startswith("fc.")}
+    wanted = {
+        name
+        for name in create("resnet18", 10, 3, (64, 64)).state_dict()
+        if not name.startswith("fc.")
+    }
     assert set(trunk.state_dict()) == wanted
     assert sum(bool(stage) for stage in transfer.stages(network, (3, 64, 64))) == 6
 
@@ -196,7 +258,10 @@ def test_the_first_answers_are_of_no_size_to_speak_of_and_every_weight_learns() 
     logits = network(torch.randn(2, 1, 32, 32))
     assert 0.2 < logits.std() < 2
     F.cross_entropy(logits, torch.randint(3, (2, 32, 32))).backward()
-    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+    assert all(
+        parameter.grad is not None and parameter.grad.abs().sum() > 0
+        for parameter in network.parameters()
+    )
 
 
 @pytest.mark.parametrize("name", SEGMENTERS)
@@ -206,7 +271,9 @@ def test_the_same_seed_draws_the_same_and_layout_changes_nothing(name: str) -> N
     x = torch.randn(1, 1, *size)
     with torch.no_grad():
         assert torch.equal(first(x), second(x))
-        channels_last = second.to(memory_format=torch.channels_last)(x.to(memory_format=torch.channels_last))
+        channels_last = second.to(memory_format=torch.channels_last)(
+            x.to(memory_format=torch.channels_last)
+        )
         torch.testing.assert_close(channels_last, first(x), rtol=1e-4, atol=1e-5)
 
 
@@ -231,7 +298,7 @@ def test_what_is_no_segmenter_is_told_apart() -> None:
         made(upsampling="nearst")
 
 
-# --- three dimensions -------------------------------------------------------------------------------------------------------------
+# --- three dimensions -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -244,7 +311,9 @@ def test_what_is_no_segmenter_is_told_apart() -> None:
         ((7, 7, 7), (1, 1, 1)),
     ],
 )
-def test_an_axis_of_few_slices_is_halved_less_often(size: tuple[int, ...], divided: tuple[int, ...]) -> None:
+def test_an_axis_of_few_slices_is_halved_less_often(
+    size: tuple[int, ...], divided: tuple[int, ...]
+) -> None:
     factors = halvings(5, 3, size)
     assert tuple(int(each) for each in np.prod(factors, axis=0)) == divided
     network = made(size=size)
@@ -259,7 +328,7 @@ def test_a_volume_learns_one_at_a_time() -> None:
     assert describe(network, (1, 8, 16, 16)).rows[-1].output == (3, 8, 16, 16)
 
 
-# --- the small parts ---------------------------------------------------------------------------------------------------------------
+# --- the small parts ------------------------------------------------------------------------------
 
 
 def test_a_grown_map_keeps_its_places() -> None:
@@ -270,7 +339,12 @@ def test_a_grown_map_keeps_its_places() -> None:
     assert grown.shape == x.shape
     for row in range(5):
         for column in range(7):
-            assert grown[0, 0, row, column] == x[0, 0, row // 2 * 2 : row // 2 * 2 + 2, column // 2 * 2 : column // 2 * 2 + 2].max()
+            assert (
+                grown[0, 0, row, column]
+                == x[
+                    0, 0, row // 2 * 2 : row // 2 * 2 + 2, column // 2 * 2 : column // 2 * 2 + 2
+                ].max()
+            )
     assert fitted(x, (5, 7)) is x
     assert fitted(x, (9, 9)).shape == (1, 1, 9, 9)
 
@@ -287,7 +361,8 @@ def test_the_default_width() -> None:
 
 
 def test_windows_that_begin_at_a_multiple_of_the_step_say_the_same() -> None:
-    """They meet the same poolings: away from the border, beyond what a pixel sees, their answers agree."""
+    """They meet the same poolings: away from the border, beyond what a pixel sees,
+    their answers agree."""
     network: UNet = made(size=(256, 256), width=2).eval()
     step, reach = network.step, describe(network, (1, 256, 256)).rows[-1].reach
     border = int((reach[0].high - reach[0].low).max()) // 2 + step
@@ -302,9 +377,11 @@ def test_windows_that_begin_at_a_multiple_of_the_step_say_the_same() -> None:
     assert (theirs - aside[..., border + step - 1 : 256 - border - 1, inner]).abs().max() > 1e-4
 
 
-# --- the page -----------------------------------------------------------------------------------------------------------------------
+# --- the page -------------------------------------------------------------------------------------
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "segmentation_networks.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "segmentation_networks.md").read_text(
+    encoding="utf-8"
+)
 
 
 def counted(network: nn.Module, shape: tuple[int, ...]) -> tuple[str, str]:
@@ -313,19 +390,34 @@ def counted(network: nn.Module, shape: tuple[int, ...]) -> tuple[str, str]:
 
 
 def test_the_page_counts_right() -> None:
-    named = re.findall(r"^\| `(\w+)`.*? \| .*? \| ([\d×]+) → 2×[\d×]+ \| ([\d,]+) \| ([\d,]+) \|", PAGE, re.MULTILINE)
+    named = re.findall(
+        r"^\| `(\w+)`.*? \| .*? \| ([\d×]+) → 2×[\d×]+ \| ([\d,]+) \| ([\d,]+) \|",
+        PAGE,
+        re.MULTILINE,
+    )
     assert len(named) == 3
     for name, shape, *counts in named:
         channels, *size = map(int, shape.split("×"))
         with torch.device("meta"):
-            assert list(counted(segmenter(name, 2, channels, tuple(size)), (channels, *size))) == counts
+            assert (
+                list(counted(segmenter(name, 2, channels, tuple(size)), (channels, *size)))
+                == counts
+            )
     ways = re.findall(r"^\| `(\w+)` \| (\d+) \| ([\d,]+) \| ([\d,]+) \|$", PAGE, re.MULTILINE)
     assert len(ways) == 5
     for name, width, *counts in ways:
         with torch.device("meta"):
-            assert list(counted(segmenter(name, 2, 3, (256, 256), width=int(width)), (3, 256, 256))) == counts
+            assert (
+                list(counted(segmenter(name, 2, 3, (256, 256), width=int(width)), (3, 256, 256)))
+                == counts
+            )
     grown = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([\d,]+) \|$", PAGE, re.MULTILINE)
     assert [kind for kind, _ in grown] == list(UPSAMPLINGS) == list(recipe.UPSAMPLINGS)
     for kind, macs in grown:
         with torch.device("meta"):
-            assert counted(segmenter("unet", 2, 3, (256, 256), width=16, upsampling=kind), (3, 256, 256))[1] == macs
+            assert (
+                counted(
+                    segmenter("unet", 2, 3, (256, 256), width=16, upsampling=kind), (3, 256, 256)
+                )[1]
+                == macs
+            )

@@ -1,4 +1,5 @@
-"""The ways in which maps grow: against torch, against each other, and what pattern each begins with."""
+"""The ways in which maps grow: against torch, against each other,
+and what pattern each begins with."""
 
 from __future__ import annotations
 
@@ -11,10 +12,25 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pellucid.anatomy import describe
-from pellucid.models.upsampling import UPSAMPLINGS, Resize, Shuffle, checkerboard, checkerboard_of_gradient, icnr_, unevenness, up
+from pellucid.models.upsampling import (
+    UPSAMPLINGS,
+    Resize,
+    Shuffle,
+    checkerboard,
+    checkerboard_of_gradient,
+    icnr_,
+    unevenness,
+    up,
+)
 
 
-def made(kind: str, inputs: int = 6, outputs: int = 4, dims: int = 2, factors: tuple[int, ...] | None = None) -> nn.Module:
+def made(
+    kind: str,
+    inputs: int = 6,
+    outputs: int = 4,
+    dims: int = 2,
+    factors: tuple[int, ...] | None = None,
+) -> nn.Module:
     torch.manual_seed(0)
     return up(kind, inputs, outputs, dims, factors)
 
@@ -25,12 +41,17 @@ def test_each_side_grows_by_its_factor(kind: str, factors: tuple[int, ...]) -> N
     layer = made(kind, dims=len(factors), factors=factors)
     sides = (3, 5, 4)[: len(factors)]
     grown = layer(torch.randn(2, 6, *sides))
-    assert grown.shape == (2, 4, *(side * factor for side, factor in zip(sides, factors, strict=True)))
+    assert grown.shape == (
+        2,
+        4,
+        *(side * factor for side, factor in zip(sides, factors, strict=True)),
+    )
 
 
 @pytest.mark.parametrize("kind", UPSAMPLINGS)
 def test_the_variance_of_what_comes_in_is_kept(kind: str) -> None:
-    """On white noise; bilinear takes the mean of neighbours, which is what it is for: 25/64 of the variance remains."""
+    """On white noise; bilinear takes the mean of neighbours,
+    which is what it is for: 25/64 of the variance remains."""
     layer = made(kind, 256, 256)
     with torch.no_grad():
         variance = layer(torch.randn(4, 256, 16, 16)).var().item()
@@ -50,22 +71,30 @@ def test_a_convolution_of_one_pixel_before_a_resizing_is_the_same_after_it(mode:
     factors=st.lists(st.integers(1, 3), min_size=2, max_size=3),
     sides=st.lists(st.integers(1, 4), min_size=3, max_size=3),
 )
-def test_a_shuffle_puts_each_channel_in_its_place(channels: int, factors: list[int], sides: list[int]) -> None:
+def test_a_shuffle_puts_each_channel_in_its_place(
+    channels: int, factors: list[int], sides: list[int]
+) -> None:
     sides = sides[: len(factors)]
     positions = int(np.prod(factors))
     x = torch.randn(2, channels * positions, *sides)
     shuffled = Shuffle(factors)(x)
-    for place in np.ndindex(channels, *(side * factor for side, factor in zip(sides, factors, strict=True))):
+    for place in np.ndindex(
+        channels, *(side * factor for side, factor in zip(sides, factors, strict=True))
+    ):
         channel, *at = place
         position = 0
         for axis, factor in enumerate(factors):
             position = position * factor + at[axis] % factor
         source = tuple(each // factor for each, factor in zip(at, factors, strict=True))
-        assert torch.equal(shuffled[(slice(None), *place)], x[(slice(None), channel * positions + position, *source)])
+        assert torch.equal(
+            shuffled[(slice(None), *place)],
+            x[(slice(None), channel * positions + position, *source)],
+        )
 
 
 def test_subpixel_begins_as_nearest() -> None:
-    """Equal weights for all positions: the convolution once, then every value four (eight) times."""
+    """Equal weights for all positions: the convolution once,
+    then every value four (eight) times."""
     for dims, convolve in ((2, F.conv2d), (3, F.conv3d)):
         layer = made("subpixel", 3, 2, dims)
         conv = layer[0]
@@ -75,18 +104,20 @@ def test_subpixel_begins_as_nearest() -> None:
 
 
 def test_anatomy_follows_every_way() -> None:
-    """A transposed patch is painted by one place, a bilinear one by two along each side, a sub-pixel one by three."""
+    """A transposed patch is painted by one place, a bilinear one by two along each side, a
+    sub-pixel one by three."""
     for kind, sees in (("nearest", {1}), ("transposed", {1}), ("bilinear", {2}), ("subpixel", {3})):
         reach = describe(made(kind), (6, 8, 8)).rows[-1].reach
         assert reach is not None
         assert set((reach[0].high - reach[0].low + 1)[4:-4].tolist()) == sees
 
 
-# --- checkerboards -----------------------------------------------------------------------------------------------------------------
+# --- checkerboards --------------------------------------------------------------------------------
 
 
 def test_unevenness_by_hand() -> None:
-    """A board of 1 and 3 has the mean 2, the deviation 1 and the root mean square √5; any constant has none."""
+    """A board of 1 and 3 has the mean 2, the deviation 1 and the root mean square √5;
+    any constant has none."""
     board = 2 + (torch.arange(8)[:, None] + torch.arange(8)) % 2 * 2.0 - 1
     assert unevenness(board[None, None]) == pytest.approx(1 / 5**0.5)
     assert unevenness(torch.full((1, 2, 8, 8), 3.0)) == unevenness(torch.zeros(1, 1, 8, 8)) == 0

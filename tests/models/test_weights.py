@@ -1,4 +1,5 @@
-"""Published weights: the catalogue, fetching that goes on where it was cut off, and pickles that are never run."""
+"""Published weights: the catalogue, fetching that goes on where it was cut off,
+and pickles that are never run."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     return mirror, cache
 
 
-# --- the catalogue ----------------------------------------------------------------------------------------------------------------
+# --- the catalogue --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("entry", CATALOGUE.values(), ids=lambda entry: entry.name)
@@ -49,7 +50,10 @@ def test_an_entry_is_complete(entry: Weights) -> None:
     assert len(entry.sha256) in (8, 64) and set(entry.sha256) <= set("0123456789abcdef")
     assert len(entry.sha256) == 64 or entry.sha256 in entry.file
     assert entry.address is None or entry.address.startswith("https://")
-    assert entry.commercial.split(":")[0] in ("yes", "no", "unclear") and len(entry.commercial.split(":")[1]) > 3
+    assert (
+        entry.commercial.split(":")[0] in ("yes", "no", "unclear")
+        and len(entry.commercial.split(":")[1]) > 3
+    )
     assert len(entry.preprocessing.mean) == len(entry.preprocessing.std) == 3
     assert entry.licence and entry.score and entry.source
 
@@ -58,7 +62,10 @@ def test_what_differs_from_the_rest() -> None:
     assert len(CATALOGUE) == 23
     assert CATALOGUE["alexnet_imagenet"].file == "alexnet-owt-7be5be79.pth"
     assert CATALOGUE["googlenet_imagenet"].preprocessing.mean == (0.5, 0.5, 0.5)
-    assert CATALOGUE["resnet50_imagenet"].address == "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+    assert (
+        CATALOGUE["resnet50_imagenet"].address
+        == "https://download.pytorch.org/models/resnet50-0676ba61.pth"
+    )
     assert CATALOGUE["mobilenet_v2_imagenet_folded"].address is None
 
 
@@ -67,14 +74,15 @@ def test_an_unknown_name_is_refused() -> None:
         weights.get("resnet50_imagenett")
 
 
-# --- fetching ---------------------------------------------------------------------------------------------------------------------
+# --- fetching -------------------------------------------------------------------------------------
 
 CONTENT = bytes(range(256)) * 4096
 DIGITS = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(ThreadingHTTPServer):
-    """Sends `content`; ranged: understands Range; cut: closes after so many bytes of an answer. asked: the Range of each request."""
+    """Sends `content`; ranged: understands Range; cut: closes after so many bytes of an answer.
+    asked: the Range of each request."""
 
     daemon_threads = True
 
@@ -99,7 +107,9 @@ class Answering(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        self.wfile.write(content[start:] if self.server.cut is None else content[start : start + self.server.cut])
+        self.wfile.write(
+            content[start:] if self.server.cut is None else content[start : start + self.server.cut]
+        )
 
     def log_message(self, *words: object) -> None:
         pass
@@ -130,7 +140,10 @@ def test_a_fetch_that_was_cut_goes_on(server: Server, tmp_path: Path, ranged: bo
 
 
 def test_somebody_at_a_terminal_sees_a_bar(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     download(server.address, tmp_path / "file.pth", DIGITS)
@@ -165,7 +178,11 @@ def test_offline_is_one_clear_line(tmp_path: Path) -> None:
     with pytest.raises(MachineError) as caught:
         download(address, tmp_path / "file.pth", DIGITS)
     assert "\n" not in str(caught.value)
-    assert address in str(caught.value) and "PELLUCID_MIRROR" in str(caught.value) and "file.pth" in str(caught.value)
+    assert (
+        address in str(caught.value)
+        and "PELLUCID_MIRROR" in str(caught.value)
+        and "file.pth" in str(caught.value)
+    )
 
 
 def test_a_missing_page_is_said_with_its_code(server: Server, tmp_path: Path) -> None:
@@ -182,19 +199,23 @@ def test_a_missing_page_is_said_with_its_code(server: Server, tmp_path: Path) ->
         Answering.do_GET = answering  # type: ignore[method-assign]
 
 
-# --- mirror, cache, address -------------------------------------------------------------------------------------------------------
+# --- mirror, cache, address -----------------------------------------------------------------------
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch, server: Server) -> Weights:
     """An entry for a network of a few weights, at the test's own address."""
     entry = CATALOGUE["resnet18_imagenet"]
-    entry = dataclasses.replace(entry, name="small", file="file.pth", address=server.address, sha256=DIGITS[:8])
+    entry = dataclasses.replace(
+        entry, name="small", file="file.pth", address=server.address, sha256=DIGITS[:8]
+    )
     monkeypatch.setitem(CATALOGUE, "small", entry)
     return entry
 
 
-def test_the_mirror_comes_before_the_cache_before_the_address(small: Weights, server: Server, places: tuple[Path, Path]) -> None:
+def test_the_mirror_comes_before_the_cache_before_the_address(
+    small: Weights, server: Server, places: tuple[Path, Path]
+) -> None:
     mirror, cache = places
     assert weights.here("file.pth") is None
     assert weights.get("small") == cache / "file.pth"
@@ -204,7 +225,9 @@ def test_the_mirror_comes_before_the_cache_before_the_address(small: Weights, se
     assert weights.here("file.pth") == ("mirror", mirror / "file.pth")
 
 
-def test_a_wrong_file_in_the_mirror_is_refused_and_left_alone(small: Weights, places: tuple[Path, Path]) -> None:
+def test_a_wrong_file_in_the_mirror_is_refused_and_left_alone(
+    small: Weights, places: tuple[Path, Path]
+) -> None:
     wrong = places[0] / "file.pth"
     wrong.write_bytes(b"something else")
     with pytest.raises(ModelError, match="is not the published file"):
@@ -213,22 +236,30 @@ def test_a_wrong_file_in_the_mirror_is_refused_and_left_alone(small: Weights, pl
 
 
 def test_without_an_address_only_a_mirror_helps() -> None:
-    with pytest.raises(ModelError, match=r"put mobilenetv2_imagenet_fp16\.pth into a folder .* PELLUCID_MIRROR"):
+    with pytest.raises(
+        ModelError, match=r"put mobilenetv2_imagenet_fp16\.pth into a folder .* PELLUCID_MIRROR"
+    ):
         weights.get("mobilenet_v2_imagenet_folded")
 
 
-def test_a_mirror_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_mirror_that_is_not_there_is_said(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("PELLUCID_MIRROR", str(tmp_path / "nowhere"))
     with pytest.raises(UsageError, match="nowhere is not a folder"):
         weights.here("file.pth")
 
 
-def test_the_verb_lists_gets_and_verifies(small: Weights, places: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb_lists_gets_and_verifies(
+    small: Weights, places: tuple[Path, Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert {shelf.weights.name: shelf.where for shelf in verb()}["small"] is None
     assert verb("verify") == []
     (got,) = verb("get", ["small"])
     assert "licence BSD-3-Clause" in capsys.readouterr().err
-    assert got.where == "cache" and got.size == len(CONTENT) and not got.to_json()["sha256_is_whole"]
+    assert (
+        got.where == "cache" and got.size == len(CONTENT) and not got.to_json()["sha256_is_whole"]
+    )
     assert [shelf.whole for shelf in verb("verify")] == [True]
     (places[1] / "file.pth").write_bytes(CONTENT[:-1])
     assert [shelf.whole for shelf in verb("verify", ["small"])] == [False]
@@ -238,7 +269,7 @@ def test_the_verb_lists_gets_and_verifies(small: Weights, places: tuple[Path, Pa
         verb("get")
 
 
-# --- reading ----------------------------------------------------------------------------------------------------------------------
+# --- reading --------------------------------------------------------------------------------------
 
 
 class Malicious:
@@ -260,8 +291,13 @@ def test_a_pickle_that_needs_code_is_refused_and_not_run(tmp_path: Path, how: st
 
 
 def test_prefixes_and_nesting_are_taken_off(tmp_path: Path) -> None:
-    held = {"module.fc.weight": torch.ones(2, 3, dtype=torch.float16), "module.denselayer1.norm.2.bias": torch.zeros(4)}
-    torch.save({"epoch": 3, "state_dict": held}, tmp_path / "x.th", _use_new_zipfile_serialization=False)
+    held = {
+        "module.fc.weight": torch.ones(2, 3, dtype=torch.float16),
+        "module.denselayer1.norm.2.bias": torch.zeros(4),
+    }
+    torch.save(
+        {"epoch": 3, "state_dict": held}, tmp_path / "x.th", _use_new_zipfile_serialization=False
+    )
     found = weights.read(tmp_path / "x.th")
     assert set(found) == {"fc.weight", "denselayer1.norm2.bias"}
     assert found["fc.weight"].dtype == torch.float16
@@ -276,7 +312,9 @@ def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
 
 
 @given(st.binary(max_size=60))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 def test_no_bytes_break_reading(tmp_path: Path, content: bytes) -> None:
     for start in (b"", b"PK", b"\x80\x02"):
         (tmp_path / "weights.pth").write_bytes(start + content)
@@ -290,21 +328,32 @@ def test_something_else_than_weights_is_refused(tmp_path: Path) -> None:
         weights.read(tmp_path / "x.pth")
 
 
-def test_a_pickle_is_read_once_and_then_its_safetensors(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pickle_is_read_once_and_then_its_safetensors(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     mirror, cache = places
     torch.save({"a": torch.arange(3.0).half()}, mirror / "file.pth")
     digits = hashlib.sha256((mirror / "file.pth").read_bytes()).hexdigest()
-    entry = dataclasses.replace(CATALOGUE["resnet18_imagenet"], name="small", file="file.pth", sha256=digits, address=None)
+    entry = dataclasses.replace(
+        CATALOGUE["resnet18_imagenet"], name="small", file="file.pth", sha256=digits, address=None
+    )
     monkeypatch.setitem(CATALOGUE, "small", entry)
     first = weights.tensors("small")
-    assert sorted(path.name for path in cache.iterdir()) == ["small.safetensors"] and len(list(mirror.iterdir())) == 1
+    assert (
+        sorted(path.name for path in cache.iterdir()) == ["small.safetensors"]
+        and len(list(mirror.iterdir())) == 1
+    )
     (mirror / "file.pth").unlink()
     second = weights.tensors("small")
-    assert first["a"].dtype == second["a"].dtype == torch.float16 and torch.equal(first["a"], second["a"])
+    assert first["a"].dtype == second["a"].dtype == torch.float16 and torch.equal(
+        first["a"], second["a"]
+    )
     # Spoilt on the disk since: not used, though it says that it is of the right file.
     with safe_open(cache / "small.safetensors", framework="pt") as file:
         metadata = file.metadata()
-    save_file({"a": torch.zeros(3, dtype=torch.float16)}, cache / "small.safetensors", metadata=metadata)
+    save_file(
+        {"a": torch.zeros(3, dtype=torch.float16)}, cache / "small.safetensors", metadata=metadata
+    )
     with pytest.raises(ModelError, match="no public address"):
         weights.tensors("small")
     # Converted from another file than the catalogue now names: not used.
@@ -313,7 +362,7 @@ def test_a_pickle_is_read_once_and_then_its_safetensors(places: tuple[Path, Path
         weights.tensors("small")
 
 
-# --- filling a network ------------------------------------------------------------------------------------------------------------
+# --- filling a network ----------------------------------------------------------------------------
 
 
 def network(classes: int, notation: str = "C4 B R G") -> nn.Module:
@@ -322,10 +371,14 @@ def network(classes: int, notation: str = "C4 B R G") -> nn.Module:
 
 def test_float16_and_old_files_without_counters_fill_a_network() -> None:
     source, target = network(5), network(5)
-    stored = {key: value.half() for key, value in source.state_dict().items() if "num_batches" not in key}
+    stored = {
+        key: value.half() for key, value in source.state_dict().items() if "num_batches" not in key
+    }
     assert weights.fill(target, stored, "it") == []
     assert all(value.dtype == torch.float32 for value in target.parameters())
-    assert all(torch.equal(target.state_dict()[key], value.float()) for key, value in stored.items())
+    assert all(
+        torch.equal(target.state_dict()[key], value.float()) for key, value in stored.items()
+    )
 
 
 def test_another_number_of_classes_leaves_only_the_last_layer_fresh() -> None:
@@ -352,13 +405,21 @@ def test_weights_that_are_not_finite_are_refused() -> None:
         weights.fill(network(3), stored, "it")
 
 
-# --- labels -----------------------------------------------------------------------------------------------------------------------
+# --- labels ---------------------------------------------------------------------------------------
 
 
 def test_labels(places: tuple[Path, Path]) -> None:
     assert weights.labels("cifar10") == CIFAR10 and len(CIFAR10) == 10
     assert weights.labels("imagenet") is None
-    lines = ["background", "tench, Tinca tinca", "crane", "crane", "maillot", "maillot, tank suit", *(f"thing {i}" for i in range(995))]
+    lines = [
+        "background",
+        "tench, Tinca tinca",
+        "crane",
+        "crane",
+        "maillot",
+        "maillot, tank suit",
+        *(f"thing {i}" for i in range(995)),
+    ]
     (places[0] / weights.IMAGENET_FILE).write_text("\n".join(lines), encoding="utf-8")
     found = weights.labels("imagenet")
     assert found is not None and len(found) == len(set(found)) == 1000
@@ -374,7 +435,14 @@ def test_one_channel_for_three_says_the_shapes() -> None:
         weights.fill(colour, grey.state_dict(), "it")
 
 
-@pytest.mark.parametrize("spoilt", [torch.eye(3).to_sparse(), torch.ones(3, dtype=torch.int32), torch.ones(3, dtype=torch.complex64)])
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        torch.eye(3).to_sparse(),
+        torch.ones(3, dtype=torch.int32),
+        torch.ones(3, dtype=torch.complex64),
+    ],
+)
 def test_what_are_no_real_numbers_are_refused(spoilt: torch.Tensor, tmp_path: Path) -> None:
     torch.save({"a.weight": torch.ones(2), "b.weight": spoilt}, tmp_path / "w.pth")
     with pytest.raises(ModelError, match=r"b\.weight is no tensor of real numbers"):

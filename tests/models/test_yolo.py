@@ -1,4 +1,5 @@
-"""The one-stage detectors and their pyramid: shapes over many backbones, boxes by hand, and what is not needed is not kept."""
+"""The one-stage detectors and their pyramid: shapes over many backbones, boxes by hand, and what is
+not needed is not kept."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from pellucid import models
-from pellucid.core.coders import grid_shape
+from pellucid.core.boxes.coding import grid_shape
 from pellucid.core.errors import UsageError
 from pellucid.models.pyramid import FeaturePyramid, Levels, PathAggregation, headless, places
 from pellucid.models.yolo import BINS, Grid, Yolo
@@ -109,7 +110,10 @@ def test_a_side_is_the_mean_of_its_distribution() -> None:
 
 
 def test_boxes_are_exact_where_networks_round() -> None:
-    network, raw = Yolo(backbone("csp_tiny", 32), classes=1, width=8), torch.randn(1, 16 + 4 + 1, 4 * BINS + 1)
+    network, raw = (
+        Yolo(backbone("csp_tiny", 32), classes=1, width=8),
+        torch.randn(1, 16 + 4 + 1, 4 * BINS + 1),
+    )
     with torch.autocast("cpu", torch.bfloat16):
         rounded = network.boxes(raw, [(4, 4), (2, 2), (1, 1)])
     assert torch.equal(rounded, network.boxes(raw, [(4, 4), (2, 2), (1, 1)]))

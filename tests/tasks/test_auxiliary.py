@@ -11,12 +11,20 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.core.rng import Draws
-from pellucid.core.types import Batch, Placement
+from pellucid.core.types import Batch, ViewTransform
 from pellucid.models import MODELS
 from pellucid.models.googlenet import AuxiliaryHead
 from pellucid.tasks.classification import Classification
 
-ROOM = Classification(classes=("a", "b", "c"), size=(32, 32), channels=1, mean=(0.5,), std=(0.25,), model="googlenet", bits=8)
+ROOM = Classification(
+    classes=("a", "b", "c"),
+    size=(32, 32),
+    channels=1,
+    mean=(0.5,),
+    std=(0.25,),
+    model="googlenet",
+    bits=8,
+)
 DRAWS = Draws(0, 0, np.arange(4))
 
 
@@ -24,7 +32,12 @@ DRAWS = Draws(0, 0, np.arange(4))
 def batch() -> Batch:
     torch.manual_seed(0)
     images = torch.randint(0, 256, (4, 1, 32, 32), dtype=torch.uint8)
-    return Batch(images, torch.tensor([0, 1, 2, 0]), (Placement(np.eye(3)[:2], (32, 32), (32, 32)),) * 4, ("x",) * 4)
+    return Batch(
+        images,
+        torch.tensor([0, 1, 2, 0]),
+        (ViewTransform(np.eye(3)[:2], (32, 32), (32, 32)),) * 4,
+        ("x",) * 4,
+    )
 
 
 class Answering(nn.Module):
@@ -54,11 +67,14 @@ class AnsweringAlone(nn.Module):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_total_is_the_main_loss_and_the_weight_times_the_sum_of_the_others(batch: Batch, smoothing: float) -> None:
+def test_total_is_the_main_loss_and_the_weight_times_the_sum_of_the_others(
+    batch: Batch, smoothing: float
+) -> None:
     network, room = Answering(), replace(ROOM, label_smoothing=smoothing)
     losses = room.loss(network, batch, 0, DRAWS)
     main, first, second = (
-        F.cross_entropy(each, batch.truths, label_smoothing=smoothing) for each in (network.main, network.first, network.second)
+        F.cross_entropy(each, batch.targets, label_smoothing=smoothing)
+        for each in (network.main, network.first, network.second)
     )
     torch.testing.assert_close(losses["total"], main + 0.3 * (first + second))
     alone = room.loss(AnsweringAlone(), batch, 0, DRAWS)
@@ -79,7 +95,9 @@ def test_googlenets_auxiliary_heads_learn_and_evaluation_leaves_them_out(batch: 
     assert asked == heads
     assert len(heads) == 2
     losses["total"].backward()
-    assert all(p.grad is not None and p.grad.abs().max() > 0 for head in heads for p in head.parameters())
+    assert all(
+        p.grad is not None and p.grad.abs().max() > 0 for head in heads for p in head.parameters()
+    )
     assert losses["total"] > losses["loss"]
     with torch.no_grad():
         before = ROOM.outputs(network.eval(), batch)

@@ -1,4 +1,5 @@
-"""The detection room: its views and their way back, what it refuses, and a detector of each design that learns and is asked."""
+"""The detection room: its views and their way back, what it refuses, and a detector of each design
+that learns and is asked."""
 
 from __future__ import annotations
 
@@ -16,10 +17,11 @@ from PIL import Image
 
 import pellucid
 from pellucid.core.errors import UsageError
-from pellucid.core.formats import Reading
 from pellucid.core.rng import Draws
-from pellucid.core.types import Batch, Objects, Placement, Prediction, Sample
-from pellucid.engine.recipe import DETECTORS
+from pellucid.core.types import Batch, Objects, Prediction, ViewTransform
+from pellucid.data.formats import Dataset
+from pellucid.data.sample import Sample
+from pellucid.engine.run.settings import DETECTORS
 from pellucid.tasks.detection import Detection
 from pellucid.tasks.detection.designs import DESIGNS
 from pellucid.tasks.detection.merging import fuse, fused
@@ -38,9 +40,15 @@ def scenes(root: Path, count: int = 30, side: int = 64) -> Path:
         picture, lines = rng.integers(100, 140, (side, side, 3), dtype=np.uint8), []
         for label in rng.permutation(2)[: 1 + number % 2]:
             width, height = ((20, 20), (10, 26))[label]
-            left, top = int(rng.integers(0, side // 2 - width)) + label * side // 2, int(rng.integers(0, side - height))
+            left, top = (
+                int(rng.integers(0, side // 2 - width)) + label * side // 2,
+                int(rng.integers(0, side - height)),
+            )
             picture[top : top + height, left : left + width] = (240, 15)[label]
-            lines.append(f"{label} {(left + width / 2) / side} {(top + height / 2) / side} {width / side} {height / side}\n")
+            lines.append(
+                f"{label} {(left + width / 2) / side} {(top + height / 2) / side} {width / side} "
+                f"{height / side}\n"
+            )
         Image.fromarray(picture).save(root / "images" / f"{number:02}.png")
         (root / "labels" / f"{number:02}.txt").write_text("".join(lines))
     (root / "data.yaml").write_text("names: [square, bar]\ntrain: images\n")
@@ -54,7 +62,17 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def room(**settings: object) -> Detection:
     return replace(
-        Detection(("square", "bar"), (64, 64), 3, mean=(0.5,) * 3, std=(0.2,) * 3, fill=(114.0,) * 3, model=TINY, neck=16), **settings
+        Detection(
+            ("square", "bar"),
+            (64, 64),
+            3,
+            mean=(0.5,) * 3,
+            std=(0.2,) * 3,
+            fill=(114.0,) * 3,
+            model=TINY,
+            neck=16,
+        ),
+        **settings,
     )  # type: ignore[arg-type]
 
 
@@ -76,29 +94,37 @@ def test_boxes_come_back_from_every_view(height: int, width: int, seed: int) -> 
     boxes = np.concatenate([low, low + rng.uniform(1, 4, (5, 2))], 1)
     picture = rng.integers(0, 255, (height, width, 3), dtype=np.uint8)
     for kind in ("one", "flip"):
-        for view, placement in VIEWS[kind](picture, (64, 64), 0, 1.0):
+        for view, transform in VIEWS[kind](picture, (64, 64), 0, 1.0):
             assert view.shape == (64, 64, 3)
-            there = moved(Objects(boxes, np.zeros(5), np.zeros(5, bool)), placement).boxes
+            there = moved(Objects(boxes, np.zeros(5), np.zeros(5, bool)), transform).boxes
             assert (there[:, 2:] > there[:, :2]).all()
-            back = replace(placement, matrix=_inverse(placement.matrix))
-            np.testing.assert_allclose(moved(Objects(there, np.zeros(5), np.zeros(5, bool)), back).boxes, boxes, atol=1e-6)
+            back = replace(transform, matrix=_inverse(transform.matrix))
+            np.testing.assert_allclose(
+                moved(Objects(there, np.zeros(5), np.zeros(5, bool)), back).boxes, boxes, atol=1e-6
+            )
 
 
 def _inverse(matrix: np.ndarray) -> np.ndarray:
     return np.linalg.inv(np.vstack([matrix, [0, 0, 1]]))[:2]
 
 
-def as_outputs(boxes: np.ndarray, scores: list[float], labels: list[int], rows: int = 6) -> torch.Tensor:
+def as_outputs(
+    boxes: np.ndarray, scores: list[float], labels: list[int], rows: int = 6
+) -> torch.Tensor:
     out = torch.zeros(1, rows, 6)
     out[0, : len(boxes)] = torch.from_numpy(np.column_stack([boxes, scores, labels])).float()
     return out
 
 
 def test_decode_suppresses_within_a_class_maps_back_and_clips() -> None:
-    placement = Placement(np.array([[0.5, 0, 0], [0, 0.5, 8.0]]), (96, 128), (64, 64))
-    boxes = np.array([[10.0, 20, 30, 40], [11, 20, 31, 40], [10, 20, 30, 40], [50, 40, 70, 60], [-9, -9, -1, -1]])
+    transform = ViewTransform(np.array([[0.5, 0, 0], [0, 0.5, 8.0]]), (96, 128), (64, 64))
+    boxes = np.array(
+        [[10.0, 20, 30, 40], [11, 20, 31, 40], [10, 20, 30, 40], [50, 40, 70, 60], [-9, -9, -1, -1]]
+    )
     outputs = as_outputs(boxes, [0.9, 0.8, 0.7, 0.6, 0.5], [0, 0, 1, 1, 1])
-    said = room().decode(outputs, Batch(torch.zeros(1, 3, 64, 64), None, (placement,), ("a.png",)))[0]
+    said = room().decode(outputs, Batch(torch.zeros(1, 3, 64, 64), None, (transform,), ("a.png",)))[
+        0
+    ]
     assert said.boxes is not None and said.labels is not None and said.scores is not None
     np.testing.assert_allclose(said.boxes, [[20, 24, 60, 64], [20, 24, 60, 64], [100, 64, 128, 96]])
     assert said.labels.tolist() == [0, 1, 1]
@@ -108,13 +134,30 @@ def test_decode_suppresses_within_a_class_maps_back_and_clips() -> None:
 def test_what_is_said_does_not_depend_on_what_is_not() -> None:
     rng = np.random.default_rng(3)
     low = rng.uniform(0, 40, (60, 2))
-    rows = np.column_stack([low, low + rng.uniform(4, 24, (60, 2)), rng.uniform(0.01, 1, 60).round(2), rng.integers(0, 2, 60)])
+    rows = np.column_stack(
+        [
+            low,
+            low + rng.uniform(4, 24, (60, 2)),
+            rng.uniform(0.01, 1, 60).round(2),
+            rng.integers(0, 2, 60),
+        ]
+    )
     outputs = torch.from_numpy(rows)[None]
-    batch = Batch(torch.zeros(1, 3, 64, 64), None, (Placement(np.eye(2, 3), (64, 64), (64, 64)),), ("a.png",))
+    batch = Batch(
+        torch.zeros(1, 3, 64, 64),
+        None,
+        (ViewTransform(np.eye(2, 3), (64, 64), (64, 64)),),
+        ("a.png",),
+    )
     ours = room(threshold=0.5)
     (whole,), (said,) = ours.decode(outputs, batch), ours.said_alone().decode(outputs, batch)
-    assert said.objects() == whole.objects() and said.scores is not None and whole.scores is not None
-    assert said.scores.min() >= 0.5 > whole.scores.min() and (said.scores == 0.5).sum() == (whole.scores == 0.5).sum()
+    assert (
+        said.objects() == whole.objects() and said.scores is not None and whole.scores is not None
+    )
+    assert (
+        said.scores.min() >= 0.5 > whole.scores.min()
+        and (said.scores == 0.5).sum() == (whole.scores == 0.5).sum()
+    )
     assert replace(ours, crops="flip").said_alone().least == 0
 
 
@@ -125,12 +168,19 @@ def test_tiles_keep_the_scale_of_training_and_see_an_object_once() -> None:
     views = ours.views(Sample(np.zeros((400, 600, 3), np.uint8), None, "large.png"))
     assert len(views) > 4
     outputs = []
-    for _, placement in views:
-        there = moved(Objects(objects, np.zeros(3), np.zeros(3, bool)), placement).boxes
+    for _, transform in views:
+        there = moved(Objects(objects, np.zeros(3), np.zeros(3, bool)), transform).boxes
         clipped = there.clip(0, 64)
         inside = (clipped[:, 2:] - clipped[:, :2]).min(1) > 2
-        outputs.append(as_outputs(clipped[inside], [0.9] * int(inside.sum()), [0] * int(inside.sum())))
-    batch = Batch(torch.zeros(len(views), 3, 64, 64), None, tuple(p for _, p in views), ("large.png",) * len(views))
+        outputs.append(
+            as_outputs(clipped[inside], [0.9] * int(inside.sum()), [0] * int(inside.sum()))
+        )
+    batch = Batch(
+        torch.zeros(len(views), 3, 64, 64),
+        None,
+        tuple(p for _, p in views),
+        ("large.png",) * len(views),
+    )
     said = ours.decode(torch.cat(outputs), batch)
     assert len(said) == 1 and said[0].boxes is not None
     found = said[0].boxes[np.argsort(said[0].boxes[:, 0])]
@@ -141,14 +191,27 @@ def test_a_large_picture_has_as_many_objects_as_it_has() -> None:
     """More than one view may say."""
     ours = room(resolution=1.0, crops="tiles")
     views = ours.views(Sample(np.zeros((1200, 1200, 3), np.uint8), None, "scan.png"))
-    grid = np.stack(np.meshgrid(np.arange(4, 1180, 24), np.arange(4, 1180, 24)), -1).reshape(-1, 2).astype(float)
+    grid = (
+        np.stack(np.meshgrid(np.arange(4, 1180, 24), np.arange(4, 1180, 24)), -1)
+        .reshape(-1, 2)
+        .astype(float)
+    )
     objects = np.concatenate([grid, grid + 14], 1)
     outputs = []
-    for _, placement in views[1:]:
-        there = moved(Objects(objects, np.zeros(len(objects)), np.zeros(len(objects), bool)), placement).boxes
+    for _, transform in views[1:]:
+        there = moved(
+            Objects(objects, np.zeros(len(objects)), np.zeros(len(objects), bool)), transform
+        ).boxes
         whole = ((there >= 0) & (there <= 64)).all(1)
-        outputs.append(as_outputs(there[whole], [0.9] * int(whole.sum()), [0] * int(whole.sum()), rows=16))
-    batch = Batch(torch.zeros(len(views), 3, 64, 64), None, tuple(p for _, p in views), ("scan.png",) * len(views))
+        outputs.append(
+            as_outputs(there[whole], [0.9] * int(whole.sum()), [0] * int(whole.sum()), rows=16)
+        )
+    batch = Batch(
+        torch.zeros(len(views), 3, 64, 64),
+        None,
+        tuple(p for _, p in views),
+        ("scan.png",) * len(views),
+    )
     (said,) = ours.decode(torch.cat([torch.zeros(1, 16, 6), *outputs]), batch)
     assert said.boxes is not None and len(said.boxes) == len(objects) == 2401
 
@@ -165,7 +228,8 @@ def test_fusing_weighs_by_score_and_counts_who_saw_nothing() -> None:
 
 
 def test_what_one_model_tells_apart_stays_apart_when_answers_are_fused() -> None:
-    """Two boxes that suppression at 0.6 left in one view overlap by 0.58: they are no two opinions about one object."""
+    """Two boxes that suppression at 0.6 left in one view overlap by 0.58: they are no two opinions
+    about one object."""
     boxes = np.array([[0.0, 0, 50, 50], [0, 0, 50, 86], [60, 60, 80, 80]])
     one = boxes, np.array([0.5, 0.4, 0.3]), np.zeros(3, np.int64)
     alone = fused([Prediction("a", (100, 100), ("x",), None, *one)])
@@ -182,50 +246,94 @@ def test_models_with_classes_in_another_order_are_fused_by_name() -> None:
     first = Prediction("a", (20, 20), ("x", "y"), None, box, np.array([0.8]), np.array([0]), 0.2)
     second = Prediction("a", (20, 20), ("y", "x"), None, box, np.array([0.4]), np.array([1]), 0.4)
     together = fused([first, second])
-    assert together.objects() == [{"label": "x", "confidence": pytest.approx(0.6), "box": pytest.approx([0, 0, 10, 10])}]
+    assert together.objects() == [
+        {"label": "x", "confidence": pytest.approx(0.6), "box": pytest.approx([0, 0, 10, 10])}
+    ]
     assert together.threshold == pytest.approx(0.3)
 
 
 def test_an_aim_that_is_out_of_reach_is_said() -> None:
-    truths = np.empty(1, object)
-    truths[0] = Objects(np.array([[0.0, 0, 10, 10]]), np.array([0]), np.array([False]))
-    wrong = Prediction("a", (80, 80), ("x", "y"), None, np.array([[40.0, 40, 60, 60]]), np.array([0.9]), np.array([0]))
-    finished = room(aim="precision 0.9").finish(truths, [wrong])
+    targets = np.empty(1, object)
+    targets[0] = Objects(np.array([[0.0, 0, 10, 10]]), np.array([0]), np.array([False]))
+    wrong = Prediction(
+        "a",
+        (80, 80),
+        ("x", "y"),
+        None,
+        np.array([[40.0, 40, 60, 60]]),
+        np.array([0.9]),
+        np.array([0]),
+    )
+    finished = room(aim="precision 0.9").finish(targets, [wrong])
     assert "no threshold reaches a precision of 0.9" in finished.note
     assert Detection.from_json(finished.to_json()).metric().note == finished.note
 
 
 def test_mistakes_are_counted_at_the_threshold() -> None:
-    truth = Objects(np.array([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 60, 60]]), np.array([0, 1, 0]), np.array([False, False, True]))
-    boxes = np.array([[0.0, 0, 10, 10], [1, 0, 11, 10], [41, 41, 60, 60], [20, 20, 30, 30], [20, 20, 30, 30]])
-    said = Prediction("a", (80, 80), ("x", "y"), None, boxes, np.array([0.9, 0.8, 0.7, 0.6, 0.1]), np.array([0, 0, 0, 0, 1]), 0.5)
-    # Found: the first. False: its double and the wrong class. Excused: what lies on the ignored one. Below the threshold: the right class.
-    sample = Sample(np.zeros((80, 80, 3), np.uint8), truth, "a")
+    target = Objects(
+        np.array([[0.0, 0, 10, 10], [20, 20, 30, 30], [40, 40, 60, 60]]),
+        np.array([0, 1, 0]),
+        np.array([False, False, True]),
+    )
+    boxes = np.array(
+        [[0.0, 0, 10, 10], [1, 0, 11, 10], [41, 41, 60, 60], [20, 20, 30, 30], [20, 20, 30, 30]]
+    )
+    said = Prediction(
+        "a",
+        (80, 80),
+        ("x", "y"),
+        None,
+        boxes,
+        np.array([0.9, 0.8, 0.7, 0.6, 0.1]),
+        np.array([0, 0, 0, 0, 1]),
+        0.5,
+    )
+    # Found: the first. False: its double and the wrong class. Excused: what lies on the ignored
+    # one. Below the threshold: the right class.
+    sample = Sample(np.zeros((80, 80, 3), np.uint8), target, "a")
     assert [each.tolist() for each in mistakes([sample], [said], 2)] == [[1], [2]]
 
 
 def test_an_answer_inside_a_crowd_is_no_mistake_however_small() -> None:
-    """A crowd excuses by the share of the answer that lies in it, on the sheet of errors as in predictions.csv."""
-    truth = Objects(np.array([[0.0, 0, 100, 100]]), np.array([0]), np.array([True]))
-    said = Prediction("a", (100, 100), ("x",), None, np.array([[10.0, 10, 20, 20]]), np.array([0.9]), np.array([0]), 0.5)
-    sample = Sample(np.zeros((100, 100, 3), np.uint8), truth, "a")
+    """A crowd excuses by the share of the answer that lies in it,
+    on the sheet of errors as in predictions.csv."""
+    target = Objects(np.array([[0.0, 0, 100, 100]]), np.array([0]), np.array([True]))
+    said = Prediction(
+        "a",
+        (100, 100),
+        ("x",),
+        None,
+        np.array([[10.0, 10, 20, 20]]),
+        np.array([0.9]),
+        np.array([0]),
+        0.5,
+    )
+    sample = Sample(np.zeros((100, 100, 3), np.uint8), target, "a")
     assert [each.tolist() for each in mistakes([sample], [said], 1)] == [[0], [0]]
 
 
 def test_parts_of_a_split_get_their_share_of_rare_classes() -> None:
     def sample(number: int) -> Sample:
         labels = [0, 1] if number % 5 == 0 else [0]
-        return Sample(Path("x"), Objects(np.ones((len(labels), 4)), np.array(labels), np.zeros(len(labels), bool)), str(number))
+        return Sample(
+            Path("x"),
+            Objects(np.ones((len(labels), 4)), np.array(labels), np.zeros(len(labels), bool)),
+            str(number),
+        )
 
-    reading = Reading(tuple(sample(n) for n in range(60)), ("common", "rare"), "yolo", "", "x")
+    reading = Dataset(tuple(sample(n) for n in range(60)), ("common", "rare"), "yolo", "", "x")
     strata, names = Detection.strata(reading)
     assert [names[s] for s in strata] == ["rare" if n % 5 == 0 else "common" for n in range(60)]
 
 
 def test_a_few_pictures_of_background_do_not_forbid_the_split() -> None:
-    truths = [Objects([[0, 0, 5, 5]] * (n < 12), [0] * (n < 12), [False] * (n < 12)) for n in range(13)]
-    samples = tuple(Sample(np.zeros((8, 8, 1), np.uint8), truth, f"{n}") for n, truth in enumerate(truths))
-    strata, names = Detection.strata(Reading(samples, ("red",), "made", "made", "made"))
+    targets = [
+        Objects([[0, 0, 5, 5]] * (n < 12), [0] * (n < 12), [False] * (n < 12)) for n in range(13)
+    ]
+    samples = tuple(
+        Sample(np.zeros((8, 8, 1), np.uint8), target, f"{n}") for n, target in enumerate(targets)
+    )
+    strata, names = Detection.strata(Dataset(samples, ("red",), "made", "made", "made"))
     assert {names[s] for s in strata} == {"red"}
 
 
@@ -233,11 +341,16 @@ def test_training_moves_truth_with_the_picture(data: Path) -> None:
     ours = room(augmentation=replace(room().augmentation, mirror=1.0))
     image = np.zeros((64, 64, 3), np.uint8)
     image[10:30, 5:25] = 255
-    truths = np.empty(1, object)
-    truths[0] = Objects(np.array([[5.0, 10, 25, 30]]), np.array([0]), np.array([False]))
-    batch = Batch(torch.from_numpy(image).permute(2, 0, 1)[None], truths, (Placement(np.eye(2, 3), (64, 64), (64, 64)),), ("a",))
+    targets = np.empty(1, object)
+    targets[0] = Objects(np.array([[5.0, 10, 25, 30]]), np.array([0]), np.array([False]))
+    batch = Batch(
+        torch.from_numpy(image).permute(2, 0, 1)[None],
+        targets,
+        (ViewTransform(np.eye(2, 3), (64, 64), (64, 64)),),
+        ("a",),
+    )
     changed = ours.augment(batch, Draws(0, 0, np.array([0])), 0.0)
-    np.testing.assert_allclose(changed.truths[0].boxes, [[39, 10, 59, 30]])
+    np.testing.assert_allclose(changed.targets[0].boxes, [[39, 10, 59, 30]])
     bright = (changed.images[0, 0] > 128).nonzero()
     assert bright.min(0).values.tolist() == [10, 39] and bright.max(0).values.tolist() == [29, 58]
 
@@ -257,51 +370,87 @@ def test_training_moves_truth_with_the_picture(data: Path) -> None:
         ({"model": "mlp"}, "no map to find objects in"),
     ],
 )
-def test_what_does_not_fit_boxes_is_refused(data: Path, settings: dict[str, object], said: str) -> None:
+def test_what_does_not_fit_boxes_is_refused(
+    data: Path, settings: dict[str, object], said: str
+) -> None:
     with pytest.raises(UsageError, match=said):
         pellucid.check(data, quiet=True, **({"size": 64, "model": TINY} | settings))
 
 
-def learnt(data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object) -> pellucid.engine.train.Run:  # type: ignore[name-defined]
+def learnt(
+    data: Path, folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: object
+) -> pellucid.engine.run.train.Run:  # type: ignore[name-defined]
     monkeypatch.chdir(folder)
-    usual: dict[str, object] = {"model": TINY, "size": 64, "neck": 24, "batch": 8, "augment": "none", "threads": 1, "quiet": True}
+    usual: dict[str, object] = {
+        "model": TINY,
+        "size": 64,
+        "neck": 24,
+        "batch": 8,
+        "augment": "none",
+        "threads": 1,
+        "quiet": True,
+    }
     return pellucid.train(data, **(usual | settings))
 
 
-def test_a_detector_from_data_to_answers(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_detector_from_data_to_answers(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = learnt(data, tmp_path, monkeypatch, epochs=40, lr=5e-3, aim="recall 0.9")
     test = run.summary["test"]
     assert test["map50"]["value"] > 0.9
     assert 0 <= test["map50"]["low"] <= test["map50"]["value"] <= test["map50"]["high"] <= 1
     for name in ("report.html", "predictions.csv", "samples/batch.png", "model/model.json"):
         assert (run.path / name).is_file()
-    assert json.loads((run.path / "model" / "model.json").read_text())["room"]["aim"] == "recall 0.9"
+    assert (
+        json.loads((run.path / "model" / "model.json").read_text())["room"]["aim"] == "recall 0.9"
+    )
     again = pellucid.evaluate(run.path, quiet=True)
     assert again.evidence["map"]["value"] == pytest.approx(test["map"]["value"], abs=1e-6)
-    said = pellucid.predict(run.path, data / "images", csv=tmp_path / "out.csv", out=tmp_path / "drawn", quiet=True).answers
+    said = pellucid.predict(
+        run.path, data / "images", csv=tmp_path / "out.csv", out=tmp_path / "drawn", quiet=True
+    ).answers
     assert len(said) == 30 and (tmp_path / "drawn" / "00.png").is_file()
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["label"]]
     assert len(rows) == sum(len(answer.objects()) for answer in said)
     flipped = pellucid.evaluate(run.path, crops="flip", quiet=True)
-    assert flipped.test_time["gain"]["low"] <= flipped.test_time["gain"]["value"] <= flipped.test_time["gain"]["high"]
+    assert (
+        flipped.test_time["gain"]["low"]
+        <= flipped.test_time["gain"]["value"]
+        <= flipped.test_time["gain"]["high"]
+    )
 
 
 @pytest.mark.parametrize(
     "settings",
-    [{"anchors": 2}, {"loss": "focal", "ema": 0.9}, {"detector": "grid"}, {"detector": "faster_rcnn"}, {"detector": "localiser"}],
+    [
+        {"anchors": 2},
+        {"loss": "focal", "ema": 0.9},
+        {"detector": "grid"},
+        {"detector": "faster_rcnn"},
+        {"detector": "localiser"},
+    ],
     ids=lambda s: "-".join(map(str, s.values())),
 )
 def test_every_design_learns_saves_and_is_asked_again(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, object]
 ) -> None:
     run = learnt(data, tmp_path, monkeypatch, epochs=2, **settings)
-    losses = [float(row["train_total"]) for row in csv.DictReader((run.path / "metrics.csv").open())]
+    losses = [
+        float(row["train_total"]) for row in csv.DictReader((run.path / "metrics.csv").open())
+    ]
     assert np.isfinite(losses).all()
     fitted = bool(settings.get("anchors")) or settings.get("detector") in ("grid", "faster_rcnn")
-    assert ("anchors cover the boxes with a mean IoU" in (run.path / "report.html").read_text(encoding="utf-8")) == fitted
-    # Another number of threads rounds otherwise, and a network that has hardly learnt gives many boxes nearly the same score.
-    assert pellucid.evaluate(run.path, quiet=True).evidence["map"]["value"] == pytest.approx(run.summary["test"]["map"]["value"], abs=0.03)
+    assert (
+        "anchors cover the boxes with a mean IoU"
+        in (run.path / "report.html").read_text(encoding="utf-8")
+    ) == fitted
+    # Another number of threads rounds otherwise, and a network that has hardly learnt gives many
+    # boxes nearly the same score.
+    assert pellucid.evaluate(run.path, quiet=True).evidence["map"]["value"] == pytest.approx(
+        run.summary["test"]["map"]["value"], abs=0.03
+    )
 
 
 @pytest.mark.parametrize("detector", ["fast_rcnn", "rcnn"])

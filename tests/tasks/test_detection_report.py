@@ -10,38 +10,55 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pellucid.core.anchors import figure, judge
 from pellucid.core.files import write_json, write_text
 from pellucid.core.types import Objects, Prediction
-from pellucid.engine.report import training, write
+from pellucid.engine.run.report import training, write
+from pellucid.plots.anchors import figure
 from pellucid.tasks.detection import report
 from pellucid.tasks.detection.answers import Answers
 from pellucid.tasks.page import Figure
+from pellucid.transforms.anchors import judge
 
 CLASSES = ("cell", "<b>other</b>")
 
 
 def evidence(found: bool = True, objects: int = 3) -> dict[str, Any]:
-    """Of twelve pictures: every object is found but each fifth one, and each picture has a false alarm that scores least."""
+    """Of twelve pictures: every object is found but each fifth one, and each picture has a false
+    alarm that scores least."""
     rng, metric = np.random.default_rng(0), Answers(CLASSES, threshold=0.3, aim="f1")
-    truths, answers = [], []
+    targets, answers = [], []
     for number in range(12):
         corners = rng.uniform(0, 80, (objects, 2))
         boxes = np.concatenate([corners, corners + 15], axis=1)
         labels = np.array([0, 0, 1])[:objects]
-        truths.append(Objects(boxes, labels, np.zeros(objects, bool)))
+        targets.append(Objects(boxes, labels, np.zeros(objects, bool)))
         kept = ((np.arange(objects) + number) % 5 > 0) & found
         false = np.array([[0.0, 0, 5, 5]])
-        said = np.concatenate([boxes[kept], false]), np.append(np.linspace(0.9, 0.7, objects)[kept], 0.1), np.append(labels[kept], 0)
+        said = (
+            np.concatenate([boxes[kept], false]),
+            np.append(np.linspace(0.9, 0.7, objects)[kept], 0.1),
+            np.append(labels[kept], 0),
+        )
         answers.append(Prediction(f"{number}", (100, 100), CLASSES, None, *said, threshold=0.3))
-    metric.add(answers, truths)
+    metric.add(answers, targets)
     return metric.result()
 
 
 def folder(path: Path, test: dict[str, Any]) -> Path:
-    summary = {"task": "detection", "name": "run", "model": "csp_nano", "best_epoch": 2, "test": test, "validation": test}
+    summary = {
+        "task": "detection",
+        "name": "run",
+        "model": "csp_nano",
+        "best_epoch": 2,
+        "test": test,
+        "validation": test,
+    }
     (path / "summary.json").write_text(json.dumps(summary))
-    rows = ["epoch,train_total,train_box,validation_map50,validation_map,validation_score", "1,3,1,0.2,0.1,0.1", "2,2,1,0.6,0.4,0.4"]
+    rows = [
+        "epoch,train_total,train_box,validation_map50,validation_map,validation_score",
+        "1,3,1,0.2,0.1,0.1",
+        "2,2,1,0.6,0.4,0.4",
+    ]
     (path / "metrics.csv").write_text("\n".join(rows))
     return path
 
@@ -53,14 +70,30 @@ def test_the_page_says_what_the_evidence_says(tmp_path: Path) -> None:
     assert f"{100 * test['map50']['low']:.1f}–{100 * test['map50']['high']:.1f}" in page
     assert "At the threshold 0.30, which was chosen on the validation pictures for f1" in page
     assert "<b>other</b>" not in page and "&lt;b&gt;other&lt;/b&gt;" in page
-    for title in ("Evidence", "Training", "Precision over recall", "Class by class", "Size by size", "What goes wrong"):
+    for title in (
+        "Evidence",
+        "Training",
+        "Precision over recall",
+        "Class by class",
+        "Size by size",
+        "What goes wrong",
+    ):
         assert page.count(f"<h2>{title}</h2>") == 1
-    assert page.index("<h2>Evidence") < page.index("<h2>Training") < page.index("<h2>Precision over recall")
+    assert (
+        page.index("<h2>Evidence")
+        < page.index("<h2>Training")
+        < page.index("<h2>Precision over recall")
+    )
 
 
 def test_plots_are_files_of_their_own(tmp_path: Path) -> None:
     write(folder(tmp_path, evidence()))
-    assert sorted(file.name for file in (tmp_path / "plots").iterdir()) == ["map.svg", "map50.svg", "precision_recall.svg", "total.svg"]
+    assert sorted(file.name for file in (tmp_path / "plots").iterdir()) == [
+        "map.svg",
+        "map50.svg",
+        "precision_recall.svg",
+        "total.svg",
+    ]
     for file in (tmp_path / "plots").iterdir():
         assert ElementTree.parse(file).getroot().tag.endswith("svg")
 
@@ -95,7 +128,10 @@ def test_a_score_of_one_picture_has_no_interval_and_that_is_said(tmp_path: Path)
 
 def test_the_fit_of_anchors_is_shown(tmp_path: Path) -> None:
     run = folder(tmp_path, evidence())
-    write_json(run / "model" / "model.json", {"room": {"cover": "9 anchors cover the boxes with a mean IoU of 0.71"}})
+    write_json(
+        run / "model" / "model.json",
+        {"room": {"cover": "9 anchors cover the boxes with a mean IoU of 0.71"}},
+    )
     ten = np.array([[10.0, 10]])
     write_text(run / "plots" / "anchors.svg", figure(ten, judge(ten, ten)))
     for page in (write(run), write(run)):
@@ -119,6 +155,14 @@ def test_the_course_shows_pairs_and_scores_that_training_lacks() -> None:
         }
     ]
     assert drawn(rows) == ["loss", "accuracy"]
-    rows = [{"epoch": "1", "train_total": "2", "train_box": "1", "validation_map": "0.4", "validation_score": "0.4"}]
+    rows = [
+        {
+            "epoch": "1",
+            "train_total": "2",
+            "train_box": "1",
+            "validation_map": "0.4",
+            "validation_score": "0.4",
+        }
+    ]
     assert drawn(rows) == ["total", "map"]
     assert training([], None) == []

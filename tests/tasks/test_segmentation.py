@@ -1,4 +1,5 @@
-"""The room of segmentation: truth moves with its picture, views become one answer again, and a network learns."""
+"""The room of segmentation: truth moves with its picture, views become one answer again,
+and a network learns."""
 
 from __future__ import annotations
 
@@ -11,15 +12,16 @@ import pytest
 import torch
 
 import pellucid
-from pellucid.core.augment import POLICIES, Augmentation
 from pellucid.core.errors import DataError, UsageError
-from pellucid.core.images import write
-from pellucid.core.patches import Windows
 from pellucid.core.rng import Draws
-from pellucid.core.types import IGNORE, Batch, Mask, Placement, Prediction, Sample
+from pellucid.core.types import IGNORE, Batch, Mask, Prediction, ViewTransform
+from pellucid.data.images import write
+from pellucid.data.sample import Sample
 from pellucid.tasks.segmentation import Segmentation, cuts, looks
 from pellucid.tasks.segmentation.finding import Finding, fitted, said
 from pellucid.tasks.segmentation.proposals import default_windows
+from pellucid.transforms.augment import POLICIES, Augmentation
+from pellucid.transforms.sliding_window import Windows
 
 
 def discs(folder: Path, count: int = 12, side: tuple[int, int] = (48, 64)) -> Path:
@@ -40,24 +42,41 @@ def discs(folder: Path, count: int = 12, side: tuple[int, int] = (48, 64)) -> Pa
 
 def batch_of(pictures: np.ndarray, labels: np.ndarray) -> Batch:
     """B×H×W of each, a view the whole of its picture."""
-    placements = tuple(Placement(np.eye(2, 3), labels.shape[1:], labels.shape[1:]) for _ in pictures)
-    truths = np.empty(len(pictures), object)
+    transforms = tuple(
+        ViewTransform(np.eye(2, 3), labels.shape[1:], labels.shape[1:]) for _ in pictures
+    )
+    targets = np.empty(len(pictures), object)
     for row, each in enumerate(labels):
-        truths[row] = Mask.of(each)
-    return Batch(torch.from_numpy(pictures)[:, None], truths, placements, tuple(map(str, range(len(pictures)))))
+        targets[row] = Mask.of(each)
+    return Batch(
+        torch.from_numpy(pictures)[:, None],
+        targets,
+        transforms,
+        tuple(map(str, range(len(pictures)))),
+    )
 
 
 @pytest.mark.parametrize(
-    "how", [Augmentation(), POLICIES["fields"], POLICIES["quarters"], Augmentation(mirror=1.0), Augmentation(elastic=0.05)]
+    "how",
+    [
+        Augmentation(),
+        POLICIES["fields"],
+        POLICIES["quarters"],
+        Augmentation(mirror=1.0),
+        Augmentation(elastic=0.05),
+    ],
 )
 @pytest.mark.parametrize("patch", [(24, 24), (40, 56)])
 def test_truth_moves_with_its_picture(how: Augmentation, patch: tuple[int, int]) -> None:
-    """Pictures whose brightness is their label: they still agree away from edges, where bilinear and nearest differ."""
+    """Pictures whose brightness is their label: they still agree away from edges,
+    where bilinear and nearest differ."""
     rng = np.random.default_rng(1)
     small = rng.integers(0, 3, (6, 5, 7)).astype(np.uint8)
     labels = small.repeat(8, 1).repeat(8, 2)
     how = replace(how, colour=0.0)
-    images, said = cuts.cut(batch_of(labels * 100, labels), patch, how, Draws(0, 0, np.arange(6)), [0])
+    images, said = cuts.cut(
+        batch_of(labels * 100, labels), patch, how, Draws(0, 0, np.arange(6)), [0]
+    )
     assert images.shape == (6, 1, *patch) and said.shape == (6, 1, *patch)
     known = said != IGNORE
     agree = (images - said.float() * 100).abs() < 26
@@ -69,7 +88,12 @@ def test_crops_find_what_is_rare() -> None:
     labels = np.zeros((1, 200, 200), np.uint8)
     labels[0, 150:154, 30:34] = 1
     batch = batch_of(np.zeros_like(labels), labels)
-    held = [(cuts.cut(batch, (32, 32), Augmentation(), Draws(seed, 0, np.arange(1)), [0])[1] == 1).any().item() for seed in range(60)]
+    held = [
+        (cuts.cut(batch, (32, 32), Augmentation(), Draws(seed, 0, np.arange(1)), [0])[1] == 1)
+        .any()
+        .item()
+        for seed in range(60)
+    ]
     assert 0.35 < np.mean(held) < 0.75
 
 
@@ -77,7 +101,12 @@ def test_several_annotators_give_shares() -> None:
     labels = torch.tensor([[[[0, 1, 1, IGNORE]], [[0, 0, 1, 1]]]], dtype=torch.uint8)
     shares = cuts.targets(labels, 2)
     assert shares.shape == (1, 2, 1, 4)
-    assert shares[0, 1, 0].tolist() == [0.0, 0.5, 1.0, 0.0] and shares[0].sum(0)[0].tolist() == [1.0, 1.0, 1.0, 0.0]
+    assert shares[0, 1, 0].tolist() == [0.0, 0.5, 1.0, 0.0] and shares[0].sum(0)[0].tolist() == [
+        1.0,
+        1.0,
+        1.0,
+        0.0,
+    ]
 
 
 @pytest.mark.parametrize("look", ["volume", "neighbours", "planes"])
@@ -88,8 +117,10 @@ def test_views_of_a_volume_become_it_again(look: str) -> None:
     views = looks.views(volume, look, windows, None)
     assert {view.shape for view, _ in views} == {(4, 8, 8, 2) if look == "volume" else (12, 12, 6)}
     own = slice(0, 2) if look == "volume" else slice(2, 4)
-    answers = torch.stack([torch.from_numpy(view[..., own].astype(np.float32)).movedim(-1, 0) for view, _ in views])
-    found = looks.joined(answers, [placement for _, placement in views], windows)
+    answers = torch.stack(
+        [torch.from_numpy(view[..., own].astype(np.float32)).movedim(-1, 0) for view, _ in views]
+    )
+    found = looks.joined(answers, [transform for _, transform in views], windows)
     assert np.allclose(found.numpy(), volume.transpose(3, 0, 1, 2), rtol=1e-5)
 
 
@@ -97,39 +128,56 @@ def test_views_of_a_volume_become_it_again(look: str) -> None:
 def test_labels_of_a_volume_are_those_that_a_view_shows(look: str) -> None:
     volume = np.random.default_rng(0).integers(0, 5, (7, 12, 9)).astype(np.uint8)
     windows = Windows((4, 8, 8)) if look == "volume" else Windows((12, 12))
-    for view, placement in looks.views(volume[..., None].astype(np.uint16), look, windows, None):
+    for view, transform in looks.views(volume[..., None].astype(np.uint16), look, windows, None):
         shown = view[..., 0 if look == "volume" else 1]
-        labels = looks.labels_in(volume, placement)
+        labels = looks.labels_in(volume, transform)
         known = labels != IGNORE
         assert known.any() and np.array_equal(labels[known], shown[known])
 
 
 def test_the_threshold_is_the_best_of_all() -> None:
     rng = np.random.default_rng(0)
-    truth = (rng.random((40, 40)) < 0.3).astype(np.uint8)
-    likely = np.clip(0.25 + 0.3 * truth + rng.normal(0, 0.1, truth.shape), 0, 1)
+    target = (rng.random((40, 40)) < 0.3).astype(np.uint8)
+    likely = np.clip(0.25 + 0.3 * target + rng.normal(0, 0.1, target.shape), 0, 1)
     soft = np.stack([1 - likely, likely])
-    answer = Prediction("a", (40, 40), ("b", "f"), mask=truth, soft=(soft * 255).round().astype(np.uint8))
-    how = fitted(Finding(), [Mask.of(truth)], [answer], "dice", 0)
+    answer = Prediction(
+        "a", (40, 40), ("b", "f"), mask=target, soft=(soft * 255).round().astype(np.uint8)
+    )
+    how = fitted(Finding(), [Mask.of(target)], [answer], "dice", 0)
 
     def dice(at: float) -> float:
         mask = said(answer.soft, Finding(threshold=at))  # type: ignore[arg-type]
-        return 2 * (mask & truth).sum() / (mask.sum() + truth.sum())
+        return 2 * (mask & target).sum() / (mask.sum() + target.sum())
 
     assert dice(how.threshold) == pytest.approx(max(dice(at / 255) for at in range(1, 256)))
 
 
 @pytest.mark.parametrize("model", ["unet", "csp_tiny", "unet_2015"])
-def test_a_network_learns_discs(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained for seconds it beats half of the way from the ground to the truth; asked again by file, it gives the same masks."""
+def test_a_network_learns_discs(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trained for seconds it beats half of the way from the ground to the truth; asked again by
+    file, it gives the same masks."""
     monkeypatch.chdir(tmp_path)
     data = discs(tmp_path / "discs")
-    run = pellucid.train(data, model=model, width=4, patch=32, epochs=1, batch=8, threads=1, baselines=False, quiet=True)
+    run = pellucid.train(
+        data,
+        model=model,
+        width=4,
+        patch=32,
+        epochs=1,
+        batch=8,
+        threads=1,
+        baselines=False,
+        quiet=True,
+    )
     assert run.summary["task"] == "segmentation"
     assert run.summary["test"]["dice"]["value"] > (0.5 if model == "unet_2015" else 0.85)
     again = pellucid.evaluate(run.path, data, quiet=True)
     assert again.evidence["dice"]["value"] > (0.5 if model == "unet_2015" else 0.85)
-    answers = pellucid.predict(run.path, data / "images", out=tmp_path / "drawn", quiet=True).answers
+    answers = pellucid.predict(
+        run.path, data / "images", out=tmp_path / "drawn", quiet=True
+    ).answers
     assert all(answer.mask is not None and answer.mask.shape == (48, 64) for answer in answers)
     assert (run.path / "report.html").is_file()
 
@@ -166,10 +214,13 @@ def test_settings_of_other_tasks_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(188, 188), (188, 220), (204, 204)])
 def test_answers_without_padding_leave_no_gap(size: tuple[int, int]) -> None:
-    """The smallest window of the paper's network answers 4×4 pixels, less than the 16 that windows otherwise begin at multiples of."""
+    """The smallest window of the paper's network answers 4×4 pixels, less than the 16 that windows
+    otherwise begin at multiples of."""
     windows = default_windows(size, 92, 16)
     views = windows.views(np.zeros((40, 50, 1), np.uint8))
-    said = windows.blended([torch.ones(1, *windows.answer) for _ in views], [placement for _, placement in views])
+    said = windows.blended(
+        [torch.ones(1, *windows.answer) for _ in views], [transform for _, transform in views]
+    )
     assert torch.allclose(said, torch.ones(1, 40, 50))
 
 
@@ -207,18 +258,32 @@ def brain(folder: Path, affine: np.ndarray) -> Path:
 
 
 @pytest.mark.parametrize("look", ["volume", "neighbours", "planes"])
-def test_a_volume_is_learnt_by_heart_and_written_where_it_lies(look: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_volume_is_learnt_by_heart_and_written_where_it_lies(
+    look: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import nibabel
 
     monkeypatch.chdir(tmp_path)
     affine = np.array([[-1.0, 0, 0, 30], [0, 0, 1.5, -20], [0, 2.0, 0, 7], [0, 0, 0, 1]])
     data = brain(tmp_path / "brains", affine)
-    run = pellucid.train(data, look=look, split="by_heart", width=4, patch=16, batch=4, epochs=2, threads=1, quiet=True)
+    run = pellucid.train(
+        data,
+        look=look,
+        split="by_heart",
+        width=4,
+        patch=16,
+        batch=4,
+        epochs=2,
+        threads=1,
+        quiet=True,
+    )
     assert run.summary["test"]["dice_whole"]["value"] > 0.5
     (answer,) = pellucid.predict(run.path, data / "p1", out=tmp_path / "out", quiet=True).answers
     written = nibabel.load(tmp_path / "out" / "p1.nii.gz")
     assert np.allclose(written.affine, affine) and written.shape == (24, 28, 20)
-    assert answer.mask is not None and np.array_equal(np.asarray(written.dataobj).transpose(2, 1, 0), answer.mask)
+    assert answer.mask is not None and np.array_equal(
+        np.asarray(written.dataobj).transpose(2, 1, 0), answer.mask
+    )
     write(tmp_path / "flat.png", np.zeros((20, 20, 1), np.uint8))
     with pytest.raises(DataError, match="flat"):
         pellucid.predict(run.path, tmp_path / "flat.png", quiet=True)

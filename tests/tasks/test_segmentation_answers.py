@@ -12,11 +12,11 @@ import pytest
 from skimage.measure import label
 from skimage.metrics import adapted_rand_error
 
-from pellucid.core import overlap
 from pellucid.core.files import write_json
 from pellucid.core.rng import generator
 from pellucid.core.types import IGNORE, Mask, Prediction
-from pellucid.engine.report import write
+from pellucid.engine.run.report import write
+from pellucid.metrics import segmentation
 from pellucid.tasks.page import EVIDENCE, Cell, Section, Table
 from pellucid.tasks.segmentation import answers as metrics
 from pellucid.tasks.segmentation import report
@@ -27,51 +27,66 @@ Picture = tuple[Prediction, Mask]
 
 
 def labels(seed: int, size: tuple[int, ...] = (16, 20)) -> np.ndarray:
-    return np.kron(generator(seed).integers(0, 3, [-(-side // 4) for side in size]), np.ones([4] * len(size)))[
-        tuple(slice(side) for side in size)
-    ].astype(np.uint8)
+    return np.kron(
+        generator(seed).integers(0, 3, [-(-side // 4) for side in size]), np.ones([4] * len(size))
+    )[tuple(slice(side) for side in size)].astype(np.uint8)
 
 
 def noisy(mask: np.ndarray, seed: int, share: float = 0.2) -> np.ndarray:
     rng = generator(seed, 1)
-    return np.where(rng.random(mask.shape) < share, rng.integers(0, 3, mask.shape), mask).astype(np.uint8)
+    return np.where(rng.random(mask.shape) < share, rng.integers(0, 3, mask.shape), mask).astype(
+        np.uint8
+    )
 
 
-def picture(source: str, truth: Mask, answer: np.ndarray) -> Picture:
-    return Prediction(source, answer.shape, CLASSES, mask=answer), truth
+def picture(source: str, target: Mask, answer: np.ndarray) -> Picture:
+    return Prediction(source, answer.shape, CLASSES, mask=answer), target
 
 
-def pictures(count: int = 12, share: float = 0.2, size: tuple[int, ...] = (16, 20), **given: Any) -> list[Picture]:
-    return [picture(f"{n:03}", Mask.of(labels(n, size), **given), noisy(labels(n, size), n, share)) for n in range(count)]
+def pictures(
+    count: int = 12, share: float = 0.2, size: tuple[int, ...] = (16, 20), **given: Any
+) -> list[Picture]:
+    return [
+        picture(f"{n:03}", Mask.of(labels(n, size), **given), noisy(labels(n, size), n, share))
+        for n in range(count)
+    ]
 
 
 def asked(of: list[Picture], **given: Any) -> Answers:
     metric = Answers(CLASSES, **given)
-    metric.add([prediction for prediction, _ in of], [truth for _, truth in of])
+    metric.add([prediction for prediction, _ in of], [target for _, target in of])
     return metric
 
 
-# ------------------------------------------------------------------------------------------------------------------------- the metric
+# --------------------------------------------------------------------------------------- the metric
 
 
 def test_scores_are_those_of_all_pixels_and_means_over_pictures() -> None:
     of = pictures()
-    truths, said = (np.stack(each) for each in zip(*[(truth.labels(), answer.mask) for answer, truth in of], strict=True))
-    both = [(2 * ((truths == c) & (said == c)).sum()) / ((truths == c).sum() + (said == c).sum()) for c in (1, 2)]
+    targets, said = (
+        np.stack(each)
+        for each in zip(*[(target.labels(), answer.mask) for answer, target in of], strict=True)
+    )
+    both = [
+        (2 * ((targets == c) & (said == c)).sum()) / ((targets == c).sum() + (said == c).sum())
+        for c in (1, 2)
+    ]
     apart = [
-        np.mean([2 * ((t == c) & (a == c)).sum() / ((t == c).sum() + (a == c).sum()) for c in (1, 2)])
-        for t, a in zip(truths, said, strict=True)
+        np.mean(
+            [2 * ((t == c) & (a == c)).sum() / ((t == c).sum() + (a == c).sum()) for c in (1, 2)]
+        )
+        for t, a in zip(targets, said, strict=True)
     ]
     found = asked(of).result()
     assert found["dice"]["value"] == pytest.approx(np.mean(both))
     assert found["iou"]["value"] == pytest.approx(np.mean([d / (2 - d) for d in both]))
     assert found["dice_picture"]["value"] == pytest.approx(np.mean(apart))
-    assert found["pixel_accuracy"]["value"] == pytest.approx((truths == said).mean())
+    assert found["pixel_accuracy"]["value"] == pytest.approx((targets == said).mean())
     assert list(found["per_class"]) == list(CLASSES)
     assert sum(each["share"] for each in found["per_class"].values()) == pytest.approx(1)
     vessel = found["per_class"]["vessel"]
-    assert vessel["recall"]["value"] == pytest.approx((said[truths == 1] == 1).mean())
-    assert vessel["precision"]["value"] == pytest.approx((truths[said == 1] == 1).mean())
+    assert vessel["recall"]["value"] == pytest.approx((said[targets == 1] == 1).mean())
+    assert vessel["precision"]["value"] == pytest.approx((targets[said == 1] == 1).mean())
     for name in ("dice", "iou", "dice_picture", "iou_picture", "pixel_accuracy"):
         assert found[name]["low"] < found[name]["value"] < found[name]["high"]
     assert "rand" not in found and found["pictures"] == 12
@@ -85,16 +100,26 @@ def test_a_perfect_answer_is_perfect_in_everything(score: str) -> None:
     for name in {"dice", "iou", "dice_picture", "iou_picture", "pixel_accuracy", score}:
         assert found[name]["value"] == found[name]["high"] == 1 and 0.5 < found[name]["low"] < 1
     assert quick["score"] == quick[score] == 1
-    assert all(each["hausdorff95"]["value"] == each["surface_distance"]["value"] == 0 for each in found["distances"]["classes"].values())
+    assert all(
+        each["hausdorff95"]["value"] == each["surface_distance"]["value"] == 0
+        for each in found["distances"]["classes"].values()
+    )
 
 
 def test_a_false_alarm_in_an_empty_picture_is_no_iou_of_what_is_there() -> None:
-    truth, clean, alarm = np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8), np.zeros((4, 4), np.uint8)
-    truth[:2], alarm[0, 0] = 1, 1
+    target, clean, alarm = (
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4), np.uint8),
+    )
+    target[:2], alarm[0, 0] = 1, 1
     metric = Answers(("background", "flaw"))
-    for name, there, said in (("a", truth, truth), ("b", clean, alarm)):
+    for name, there, said in (("a", target, target), ("b", clean, alarm)):
         metric.add([Prediction(name, (4, 4), metric.classes, mask=said)], [Mask.of(there)])
-    assert metric.result()["iou_present"]["value"] == 1 and metric.result()["iou_picture"]["value"] == 0.5
+    assert (
+        metric.result()["iou_present"]["value"] == 1
+        and metric.result()["iou_picture"]["value"] == 0.5
+    )
 
 
 def test_what_an_epoch_says_is_what_the_evidence_says() -> None:
@@ -107,10 +132,19 @@ def test_what_an_epoch_says_is_what_the_evidence_says() -> None:
 
 def test_the_rand_score_is_the_mean_over_pictures() -> None:
     flat = [
-        picture(name, Mask.of((truth.labels() > 0).astype(np.uint8)), (answer.mask > 0).astype(np.uint8))  # type: ignore[operator]
-        for name, (answer, truth) in zip("abcdef", pictures(6), strict=True)
+        picture(
+            name,
+            Mask.of((target.labels() > 0).astype(np.uint8)),
+            (answer.mask > 0).astype(np.uint8),
+        )  # type: ignore[operator]
+        for name, (answer, target) in zip("abcdef", pictures(6), strict=True)
     ]
-    errors = [adapted_rand_error(label(t.labels(), connectivity=1), label(a.mask, connectivity=1), ignore_labels=(0,))[0] for a, t in flat]
+    errors = [
+        adapted_rand_error(
+            label(t.labels(), connectivity=1), label(a.mask, connectivity=1), ignore_labels=(0,)
+        )[0]
+        for a, t in flat
+    ]
     assert asked(flat, score="rand").result()["rand"]["value"] == pytest.approx(1 - np.mean(errors))
 
 
@@ -119,19 +153,29 @@ def test_where_nothing_is_and_nothing_is_said_no_score_is_defined() -> None:
     metric = asked([picture(name, Mask.of(nothing), nothing) for name in "ab"], score="rand")
     assert metric.quick() == {"dice": 0, "iou": 0, "pixel_accuracy": 1, "rand": 0, "score": 0}
     found = metric.result()
-    assert found["dice"]["value"] is found["rand"]["value"] is found["distances"]["classes"]["vessel"]["hausdorff95"]["value"] is None
+    assert (
+        found["dice"]["value"]
+        is found["rand"]["value"]
+        is found["distances"]["classes"]["vessel"]["hausdorff95"]["value"]
+        is None
+    )
     assert found["pixel_accuracy"]["value"] == 1
     assert metric.rows()[0]["truth"] == "background 100.00 %" and metric.rows()[0]["iou"] == ""
     assert "undefined" in metric.sentences({"test": found})[0]
-    assert report.headline({"test": found})[0] == "–" and report.sections({"summary": {"test": found}})
+    assert report.headline({"test": found})[0] == "–" and report.sections(
+        {"summary": {"test": found}}
+    )
 
 
 def test_pixels_that_nobody_asks_about_count_nowhere() -> None:
-    truth, answer = labels(0), noisy(labels(0), 0)
-    left = truth.copy()
+    target, answer = labels(0), noisy(labels(0), 0)
+    left = target.copy()
     left[:, 10:] = IGNORE
     found = asked([picture("a", Mask.of(left), answer)]).result()
-    assert found["dice"] == asked([picture("a", Mask.of(truth[:, :10]), answer[:, :10])]).result()["dice"]
+    assert (
+        found["dice"]
+        == asked([picture("a", Mask.of(target[:, :10]), answer[:, :10])]).result()["dice"]
+    )
     other = np.where(left == IGNORE, 2, answer).astype(np.uint8)
     assert asked([picture("a", Mask.of(left), other)]).result() == found
 
@@ -145,15 +189,21 @@ def test_parts_of_the_pictures_merge_into_the_same_evidence() -> None:
 
 def test_scores_are_shared_out_by_kind() -> None:
     nothing = np.zeros((16, 20), np.uint8)
-    cracks = [picture(f"crack{n}", Mask.of(labels(n), kind="Crack"), noisy(labels(n), n)) for n in range(4)]
-    free = [picture(f"free{n}", Mask.of(nothing, kind="Free"), nothing if n else labels(n)) for n in range(3)]
+    cracks = [
+        picture(f"crack{n}", Mask.of(labels(n), kind="Crack"), noisy(labels(n), n))
+        for n in range(4)
+    ]
+    free = [
+        picture(f"free{n}", Mask.of(nothing, kind="Free"), nothing if n else labels(n))
+        for n in range(3)
+    ]
     kinds = asked(cracks + free).result()["kinds"]
     assert list(kinds) == ["Crack", "Free"]
     assert (kinds["Free"]["pictures"], kinds["Free"]["empty"], kinds["Free"]["clean"]) == (3, 3, 2)
     assert kinds["Free"]["iou"]["value"] == 0 and kinds["Crack"]["empty"] == 0
     expected = []
-    for answer, truth in cracks:
-        t, a = truth.labels(), answer.mask
+    for answer, target in cracks:
+        t, a = target.labels(), answer.mask
         assert a is not None
         both = ((t == a) & (t > 0)).sum()
         expected.append(both / ((t > 0).sum() + (a > 0).sum() - both))
@@ -162,40 +212,76 @@ def test_scores_are_shared_out_by_kind() -> None:
 
 def test_a_second_annotator_says_how_far_people_agree() -> None:
     of = [
-        picture(f"{n}", Mask.of(labels(n), noisy(labels(n), n, 0.4), names=("first", "second")), noisy(labels(n), 100 + n))
+        picture(
+            f"{n}",
+            Mask.of(labels(n), noisy(labels(n), n, 0.4), names=("first", "second")),
+            noisy(labels(n), 100 + n),
+        )
         for n in range(5)
     ]
     of.append(picture("alone", Mask.of(labels(5)), labels(5)))
     found = asked(of).result()["annotators"]
     assert list(found) == ["second"] and found["second"]["pictures"] == 5
-    human = asked([picture(answer.source, Mask.of(truth.labels()), truth.labels(1)) for answer, truth in of[:5]]).result()
+    human = asked(
+        [
+            picture(answer.source, Mask.of(target.labels()), target.labels(1))
+            for answer, target in of[:5]
+        ]
+    ).result()
     assert found["second"]["dice"] == human["dice"]
     assert found["second"]["network"] == asked(of[:5]).result()["dice"]
     other = asked(of[:5], annotator=1).result()
-    assert other["annotators"]["first"]["dice"] == human["dice"] and other["dice"] == found["second"]["network_against"]
+    assert (
+        other["annotators"]["first"]["dice"] == human["dice"]
+        and other["dice"] == found["second"]["network_against"]
+    )
 
 
 def test_patients_and_not_their_pictures_are_drawn_again() -> None:
-    of = [picture(f"{n}", Mask.of(labels(n // 4)), noisy(labels(n // 4), n // 4, 0.1 + 0.1 * (n // 4))) for n in range(24)]
-    alone, grouped = asked(of).result(), asked(of, groups={f"{n}": f"patient {n // 4}" for n in range(24)}).result()
-    assert grouped["units"] == {"count": 6, "name": "groups"} and alone["units"] == {"count": 24, "name": "pictures"}
+    of = [
+        picture(
+            f"{n}", Mask.of(labels(n // 4)), noisy(labels(n // 4), n // 4, 0.1 + 0.1 * (n // 4))
+        )
+        for n in range(24)
+    ]
+    alone, grouped = (
+        asked(of).result(),
+        asked(of, groups={f"{n}": f"patient {n // 4}" for n in range(24)}).result(),
+    )
+    assert grouped["units"] == {"count": 6, "name": "groups"} and alone["units"] == {
+        "count": 24,
+        "name": "pictures",
+    }
     assert grouped["dice"]["value"] == alone["dice"]["value"]
-    assert grouped["dice"]["high"] - grouped["dice"]["low"] > 1.5 * (alone["dice"]["high"] - alone["dice"]["low"])
+    assert grouped["dice"]["high"] - grouped["dice"]["low"] > 1.5 * (
+        alone["dice"]["high"] - alone["dice"]["low"]
+    )
 
 
 def test_distances_are_in_millimetres_where_the_spacing_is_known() -> None:
-    truth = np.zeros((6, 12, 12), np.uint8)
-    truth[1:5, 2:6, 2:6] = 1
-    shifted = np.roll(truth, 3, axis=2)
-    lost = np.zeros_like(truth)
+    target = np.zeros((6, 12, 12), np.uint8)
+    target[1:5, 2:6, 2:6] = 1
+    shifted = np.roll(target, 3, axis=2)
+    lost = np.zeros_like(target)
     given = {"spacing": (5.0, 1.0, 2.0)}
-    found = asked([picture("a", Mask.of(truth, **given), shifted), picture("b", Mask.of(truth, **given), lost)]).result()["distances"]
+    found = asked(
+        [
+            picture("a", Mask.of(target, **given), shifted),
+            picture("b", Mask.of(target, **given), lost),
+        ]
+    ).result()["distances"]
     vessel = found["classes"]["vessel"]
     assert found["unit"] == "mm" and vessel["hausdorff95"]["value"] == pytest.approx(6)
-    assert vessel["surface_distance"]["value"] == pytest.approx(overlap.surface_distance(truth == 1, shifted == 1, (5.0, 1.0, 2.0)))
+    assert vessel["surface_distance"]["value"] == pytest.approx(
+        segmentation.surface_distance(target == 1, shifted == 1, (5.0, 1.0, 2.0))
+    )
     assert (vessel["pictures"], vessel["alone"]) == (1, 1) and vessel["hausdorff95"]["low"] is None
-    mixed = asked([picture("a", Mask.of(truth, **given), shifted), picture("b", Mask.of(truth), shifted)]).result()["distances"]
-    assert mixed["unit"] == "pixels" and mixed["classes"]["vessel"]["hausdorff95"]["value"] == pytest.approx(3)
+    mixed = asked(
+        [picture("a", Mask.of(target, **given), shifted), picture("b", Mask.of(target), shifted)]
+    ).result()["distances"]
+    assert mixed["unit"] == "pixels" and mixed["classes"]["vessel"]["hausdorff95"][
+        "value"
+    ] == pytest.approx(3)
 
 
 def test_many_flat_pictures_are_not_outlined() -> None:
@@ -206,11 +292,11 @@ def test_many_flat_pictures_are_not_outlined() -> None:
 
 
 def test_a_row_says_what_a_picture_holds() -> None:
-    truth = np.zeros((10, 10), np.uint8)
-    truth[:2] = 1
+    target = np.zeros((10, 10), np.uint8)
+    target[:2] = 1
     answer = np.zeros((10, 10), np.uint8)
     answer[:1] = 1
-    row = asked([picture("a", Mask.of(truth), answer)]).rows()[0]
+    row = asked([picture("a", Mask.of(target), answer)]).rows()[0]
     assert row == {
         "source": "a",
         "truth": "background 80.00 %, vessel 20.00 %",
@@ -224,28 +310,44 @@ def test_a_row_says_what_a_picture_holds() -> None:
 
 def test_gains_are_paired_by_picture() -> None:
     of = pictures()
-    better, worse = asked(of), asked([(replace(answer, mask=noisy(truth.labels(), n, 0.5)), truth) for n, (answer, truth) in enumerate(of)])
+    better, worse = (
+        asked(of),
+        asked(
+            [
+                (replace(answer, mask=noisy(target.labels(), n, 0.5)), target)
+                for n, (answer, target) in enumerate(of)
+            ]
+        ),
+    )
     found = better.gain(worse)
     assert found["score"] == "dice" and found["gain"]["low"] > 0 and found["gain"]["p"] < 0.01
     assert found["gain"]["value"] == pytest.approx(found["dice_with"] - found["dice_without"])
     assert found["iou_gain"]["value"] > 0
     assert better.over_mean([worse, better])["value"] == pytest.approx(found["gain"]["value"] / 2)
     test = better.against(worse)
-    assert test["difference"]["value"] == pytest.approx(found["gain"]["value"]) and test["p"] == found["gain"]["p"]
+    assert (
+        test["difference"]["value"] == pytest.approx(found["gain"]["value"])
+        and test["p"] == found["gain"]["p"]
+    )
     assert asked(of, score="iou").gain(asked(of, score="iou"))["gain"]["p"] == 1
     json.dumps([found, test], allow_nan=False)
     with pytest.raises(ValueError, match="same pictures"):
         better.gain(asked(of[1:]))
 
 
-# ------------------------------------------------------------------------------------------------------------------------- the report
+# --------------------------------------------------------------------------------------- the report
 
 
 def evidence() -> dict[str, Any]:
     of = [
         picture(
             f"{n}",
-            Mask.of(labels(n), noisy(labels(n), n, 0.4), names=("first", "<i>second"), kind="a" if n % 2 else "b"),
+            Mask.of(
+                labels(n),
+                noisy(labels(n), n, 0.4),
+                names=("first", "<i>second"),
+                kind="a" if n % 2 else "b",
+            ),
             noisy(labels(n), 50 + n),
         )
         for n in range(8)
@@ -268,22 +370,43 @@ def texts(section: Section) -> str:
 def test_the_report_has_a_section_for_each_thing_that_is_known() -> None:
     test = evidence()
     made = {section.title: section for section in report.sections({"summary": {"test": test}})}
-    assert list(made) == [EVIDENCE, "Class by class", "Kind by kind", "How far people agree", "Outlines"]
-    assert f"{100 * test['dice']['value']:.1f}" in texts(made[EVIDENCE]) and "0.40" in made[EVIDENCE].parts[0].note  # type: ignore[union-attr]
-    assert f"{test['distances']['classes']['vessel']['hausdorff95']['value']:.2f}" in texts(made["Outlines"])
+    assert list(made) == [
+        EVIDENCE,
+        "Class by class",
+        "Kind by kind",
+        "How far people agree",
+        "Outlines",
+    ]
+    assert (
+        f"{100 * test['dice']['value']:.1f}" in texts(made[EVIDENCE])
+        and "0.40" in made[EVIDENCE].parts[0].note
+    )  # type: ignore[union-attr]
+    assert f"{test['distances']['classes']['vessel']['hausdorff95']['value']:.2f}" in texts(
+        made["Outlines"]
+    )
     for section in made.values():
         for part in section.parts:
-            assert isinstance(part, Table) and all(len(line) == len(part.columns) for line in part.rows)
+            assert isinstance(part, Table) and all(
+                len(line) == len(part.columns) for line in part.rows
+            )
     plain = test | {"kinds": {}, "annotators": {}, "distances": None}
-    assert [section.title for section in report.sections({"summary": {"test": plain}})] == [EVIDENCE, "Class by class"]
+    assert [section.title for section in report.sections({"summary": {"test": plain}})] == [
+        EVIDENCE,
+        "Class by class",
+    ]
     assert report.sections({"summary": None}) == []
 
 
 def test_the_headline_says_the_score_its_interval_and_what_people_reach() -> None:
     test = evidence()
     number, rest, follows = report.headline({"test": test})
-    assert number == f"{100 * test['dice']['value']:.1f}\u202f%" and rest == "Dice on 8 test pictures."
-    assert f"{100 * test['annotators']['<i>second']['dice']['value']:.1f}" in follows and "95 % interval" in follows
+    assert (
+        number == f"{100 * test['dice']['value']:.1f}\u202f%" and rest == "Dice on 8 test pictures."
+    )
+    assert (
+        f"{100 * test['annotators']['<i>second']['dice']['value']:.1f}" in follows
+        and "95 % interval" in follows
+    )
 
 
 def test_the_metric_says_it_in_two_lines() -> None:
@@ -295,9 +418,20 @@ def test_the_metric_says_it_in_two_lines() -> None:
 
 def test_a_page_is_written_of_it(tmp_path: Path) -> None:
     test = evidence()
-    summary = {"task": "segmentation", "name": "run", "model": "unet", "best_epoch": 2, "test": test, "validation": test}
+    summary = {
+        "task": "segmentation",
+        "name": "run",
+        "model": "unet",
+        "best_epoch": 2,
+        "test": test,
+        "validation": test,
+    }
     write_json(tmp_path / "summary.json", summary)
-    rows = ["epoch,train_total,validation_dice,validation_iou,validation_score", "1,3,0.2,0.1,0.2", "2,2,0.6,0.4,0.6"]
+    rows = [
+        "epoch,train_total,validation_dice,validation_iou,validation_score",
+        "1,3,0.2,0.1,0.2",
+        "2,2,0.6,0.4,0.6",
+    ]
     (tmp_path / "metrics.csv").write_text("\n".join(rows))
     page = write(tmp_path).read_text(encoding="utf-8")
     assert "</b> Dice on 8 test pictures." in page and "How far people agree" in page
@@ -307,16 +441,16 @@ def test_a_page_is_written_of_it(tmp_path: Path) -> None:
 
 def test_all_classes_as_one_forgive_a_wrong_class() -> None:
     """A tumour whose parts are mixed up is found as a whole."""
-    truth = np.array([[0, 1, 1, 2], [0, 0, 2, 255]], np.uint8)
+    target = np.array([[0, 1, 1, 2], [0, 0, 2, 255]], np.uint8)
     mixed = np.array([[0, 2, 1, 1], [0, 1, 2, 1]], np.uint8)
     metric = Answers(("background", "core", "rim"))
-    metric.add([Prediction("a", (2, 4), metric.classes, mask=mixed)], [Mask.of(truth)])
+    metric.add([Prediction("a", (2, 4), metric.classes, mask=mixed)], [Mask.of(target)])
     whole = metric.result()["dice_whole"]["value"]
     assert whole == pytest.approx(2 * 4 / (4 + 5))
     assert metric.result()["dice"]["value"] < whole
     two = Answers(("background", "core"))
     two.add(
         [Prediction("a", (2, 4), two.classes, mask=np.minimum(mixed, 1))],
-        [Mask.of(np.where(truth == 255, 255, np.minimum(truth, 1)).astype(np.uint8))],
+        [Mask.of(np.where(target == 255, 255, np.minimum(target, 1)).astype(np.uint8))],
     )
     assert "dice_whole" not in two.result()

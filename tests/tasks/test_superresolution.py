@@ -1,4 +1,5 @@
-"""The room of super-resolution: from sharp pictures to an enlarger that beats bicubic, and what it does with pictures of all kinds."""
+"""The room of super-resolution: from sharp pictures to an enlarger that beats bicubic, and what it
+does with pictures of all kinds."""
 
 from __future__ import annotations
 
@@ -10,22 +11,31 @@ import pytest
 import torch
 
 from pellucid import models
-from pellucid.core import images
 from pellucid.core.errors import DataError, ModelError, UsageError
-from pellucid.core.fidelity import psnr, ssim
-from pellucid.core.resize import bicubic, bicubic_array
 from pellucid.core.rng import Draws
-from pellucid.core.types import Batch, Prediction, Sample, Sharp
-from pellucid.engine import evaluate, predict, prepare, train
-from pellucid.engine import recipe as recipes
-from pellucid.engine.prepare import Prepared
-from pellucid.engine.say import Say
+from pellucid.core.types import Batch, Prediction
+from pellucid.data import images
+from pellucid.data.sample import HighResolution, Sample
+from pellucid.engine.inference import evaluate, predict
+from pellucid.engine.run import prepare, train
+from pellucid.engine.run import settings as recipes
+from pellucid.engine.run.prepare import Prepared
+from pellucid.engine.run.progress import Say
+from pellucid.metrics.image_quality import psnr, ssim
 from pellucid.tasks import TASKS
 from pellucid.tasks.superresolution import SuperResolution, pictures, settings
 from pellucid.tasks.superresolution.answers import Answers
 from pellucid.tasks.superresolution.pictures import Original
+from pellucid.transforms.resize import bicubic, bicubic_array
 
-QUICK = {"task": "superresolution", "model": "residual_sr", "width": 8, "threads": 1, "quiet": True, "precision": "float32"}
+QUICK = {
+    "task": "superresolution",
+    "model": "residual_sr",
+    "width": 8,
+    "threads": 1,
+    "quiet": True,
+    "precision": "float32",
+}
 
 
 def scene(seed: int, height: int = 48, width: int = 48, channels: int = 3) -> np.ndarray:
@@ -34,7 +44,9 @@ def scene(seed: int, height: int = 48, width: int = 48, channels: int = 3) -> np
     y, x = np.mgrid[:height, :width]
     picture = np.full((height, width, channels), rng.integers(0, 256, channels), np.uint8)
     angle, period = rng.uniform(0, np.pi), rng.uniform(8, 20)
-    picture[np.sin((np.cos(angle) * x + np.sin(angle) * y) * 2 * np.pi / period) > 0] = rng.integers(0, 256, channels)
+    picture[np.sin((np.cos(angle) * x + np.sin(angle) * y) * 2 * np.pi / period) > 0] = (
+        rng.integers(0, 256, channels)
+    )
     for _ in range(3):
         cx, cy, r = rng.uniform(0, width), rng.uniform(0, height), rng.uniform(4, 12)
         picture[(x - cx) ** 2 + (y - cy) ** 2 < r**2] = rng.integers(0, 256, channels)
@@ -55,10 +67,19 @@ def prepared(sharp: Path) -> Prepared:
     return prepare.prepare(sharp, recipe, Say(True))
 
 
-def room_for(factor: int = 3, model: str = "espcn", size: int = 120, **fields: Any) -> SuperResolution:
+def room_for(
+    factor: int = 3, model: str = "espcn", size: int = 120, **fields: Any
+) -> SuperResolution:
     margin = int(models.enlarger(model, factor, 1, 8).margin) + 3
     return SuperResolution(
-        ("sharp pictures",), (size, size), fields.pop("channels", 3), factor=factor, margin=margin, width=8, model=model, **fields
+        ("sharp pictures",),
+        (size, size),
+        fields.pop("channels", 3),
+        factor=factor,
+        margin=margin,
+        width=8,
+        model=model,
+        **fields,
     )
 
 
@@ -72,18 +93,25 @@ def network_of(room: SuperResolution, seed: int = 0) -> torch.nn.Module:
     return network
 
 
-def asked(room: SuperResolution, network: torch.nn.Module, *pictures: np.ndarray, truth: bool = False) -> list[Prediction]:
+def asked(
+    room: SuperResolution, network: torch.nn.Module, *pictures: np.ndarray, target: bool = False
+) -> list[Prediction]:
     samples = [Sample(picture, None, str(number)) for number, picture in enumerate(pictures)]
-    if truth:
-        samples = [Sample(s.image, Original(s, Sharp()), s.source) for s in samples]
+    if target:
+        samples = [Sample(s.image, Original(s, HighResolution()), s.source) for s in samples]
     flat = [(s.source, *view) for s in samples for view in room.views(s)]
     views = torch.from_numpy(np.stack([view for _, view, _ in flat])).movedim(-1, 1)
-    batch = Batch(views, room.truths(samples) if truth else None, tuple(p for *_, p in flat), tuple(source for source, *_ in flat))
+    batch = Batch(
+        views,
+        room.targets(samples) if target else None,
+        tuple(p for *_, p in flat),
+        tuple(source for source, *_ in flat),
+    )
     with torch.inference_mode():
         return room.decode(room.outputs(network, batch), batch)
 
 
-# --- the whole way ----------------------------------------------------------------------------------------------------------------
+# --- the whole way --------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -98,17 +126,29 @@ def run(sharp: Path, tmp_path_factory: pytest.TempPathFactory) -> train.Run:
 def test_it_learns_more_than_bicubic(run: train.Run) -> None:
     test = run.summary["test"]
     assert test["psnr_gain"]["value"] > 0.3 and test["psnr_gain"]["low"] > 0
-    assert test["psnr"]["value"] - test["psnr_bicubic"]["value"] == pytest.approx(test["psnr_gain"]["value"])
+    assert test["psnr"]["value"] - test["psnr_bicubic"]["value"] == pytest.approx(
+        test["psnr_gain"]["value"]
+    )
     rival = run.summary["baselines"]["bicubic"]["test"]
-    assert rival["psnr"]["value"] == pytest.approx(test["psnr_bicubic"]["value"], abs=1e-9) and rival["psnr_gain"]["value"] == 0
-    assert run.summary["against_best_baseline"]["difference"]["value"] == pytest.approx(test["psnr_gain"]["value"])
+    assert (
+        rival["psnr"]["value"] == pytest.approx(test["psnr_bicubic"]["value"], abs=1e-9)
+        and rival["psnr_gain"]["value"] == 0
+    )
+    assert run.summary["against_best_baseline"]["difference"]["value"] == pytest.approx(
+        test["psnr_gain"]["value"]
+    )
 
 
 def test_its_page_says_decibels(run: train.Run) -> None:
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert "dB more than bicubic enlargement" in page and "Picture by picture" in page
-    assert f"Validation PSNR was {max(float(r['validation_psnr']) for r in rows_of(run.path / 'metrics.csv')):.2f} dB" in page
-    assert (run.path / "samples" / "errors.png").exists() and (run.path / "samples" / "batch.png").exists()
+    assert (
+        "Validation PSNR was "
+        f"{max(float(r['validation_psnr']) for r in rows_of(run.path / 'metrics.csv')):.2f} dB"
+    ) in page
+    assert (run.path / "samples" / "errors.png").exists() and (
+        run.path / "samples" / "batch.png"
+    ).exists()
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -121,28 +161,42 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_the_same_score_when_it_is_evaluated_again(run: train.Run, sharp: Path) -> None:
     again = evaluate.evaluate(run.path, quiet=True)
     for name in ("psnr", "ssim", "psnr_gain"):
-        assert again.evidence[name]["value"] == pytest.approx(run.summary["test"][name]["value"], abs=1e-3)
+        assert again.evidence[name]["value"] == pytest.approx(
+            run.summary["test"][name]["value"], abs=1e-3
+        )
     flipped = evaluate.evaluate(run.path, crops="flip", quiet=True)
     assert flipped.test_time["score"] == "psnr" and flipped.test_time["gain"]["value"] != 0
     whole = evaluate.evaluate(run.path, sharp, quiet=True)
-    assert whole.evidence["pictures"] == 20 and any("were used in training" in note for note in whole.notes)
+    assert whole.evidence["pictures"] == 20 and any(
+        "were used in training" in note for note in whole.notes
+    )
 
 
 def test_pictures_of_all_kinds_grow(run: train.Run, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    sizes = {"grey": (13, 9, 1), "rgb": (40, 17, 3), "alpha": (8, 8, 4), "one": (1, 1, 3), "line": (1, 30, 1)}
+    sizes = {
+        "grey": (13, 9, 1),
+        "rgb": (40, 17, 3),
+        "alpha": (8, 8, 4),
+        "one": (1, 1, 3),
+        "line": (1, 30, 1),
+    }
     for name, shape in sizes.items():
         images.write(tmp_path / f"{name}.png", rng.integers(0, 256, shape).astype(np.uint8))
     images.write(tmp_path / "deep.png", rng.integers(0, 65536, (9, 9, 3)).astype(np.uint16))
     said = predict.predict(run.path, tmp_path, quiet=True)
     made = {Path(answer.source).stem: answer.picture for answer in said.answers}
     for name, (height, width, channels) in sizes.items():
-        assert made[name].shape == (2 * height, 2 * width, channels) and made[name].dtype == np.uint8
+        assert (
+            made[name].shape == (2 * height, 2 * width, channels) and made[name].dtype == np.uint8
+        )
     assert made["deep"].shape == (18, 18, 3) and made["deep"].dtype == np.uint16
 
 
-def test_a_run_that_was_stopped_ends_as_one_that_was_not(sharp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pellucid.engine import loop
+def test_a_run_that_was_stopped_ends_as_one_that_was_not(
+    sharp: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pellucid.engine.run import loop
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("pellucid.tasks.superresolution.CROPS", 60)
@@ -160,32 +214,37 @@ def test_a_run_that_was_stopped_ends_as_one_that_was_not(sharp: Path, tmp_path: 
     monkeypatch.setattr(train, "steps", loop.steps)
     resumed = train.train(resume=Path("runs/superresolution/cut"), quiet=True)
     assert resumed.summary["test"] == whole.summary["test"]
-    weights = [(each.path / "model" / "weights.safetensors").read_bytes() for each in (whole, resumed)]
+    weights = [
+        (each.path / "model" / "weights.safetensors").read_bytes() for each in (whole, resumed)
+    ]
     assert weights[0] == weights[1]
 
 
-# --- windows ----------------------------------------------------------------------------------------------------------------------
+# --- windows --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("model", ["espcn", "srcnn", "fsrcnn"])
-@pytest.mark.parametrize("truth", [False, True])
-def test_windows_leave_no_seams(model: str, truth: bool) -> None:
+@pytest.mark.parametrize("target", [False, True])
+def test_windows_leave_no_seams(model: str, target: bool) -> None:
     """A picture in many windows becomes what it becomes in one."""
     picture = scene(1, 100, 130)
     small, large = (room_for(3, model, size) for size in (120, 300))
     network = network_of(small)
     assert len(small.views(Sample(picture, None, "x"))) > 4
-    one, other = (asked(room, network, picture, truth=truth)[0].picture for room in (small, large))
+    one, other = (
+        asked(room, network, picture, target=target)[0].picture for room in (small, large)
+    )
     assert one is not None and other is not None
-    assert one.shape == ((99, 129, 3) if truth else (300, 390, 3))
+    assert one.shape == ((99, 129, 3) if target else (300, 390, 3))
     assert np.abs(one.astype(int) - other).max() <= 1 and (one != other).mean() < 1e-3
 
 
 def test_what_is_scored_is_what_the_small_picture_becomes() -> None:
-    """Windows made small one by one are the whole picture made small: asking about that gives the same answer."""
+    """Windows made small one by one are the whole picture made small: asking about that gives the
+    same answer."""
     room, sharp = room_for(2, size=96), scene(2, 90, 70)
     network = network_of(room)
-    scored = asked(room, network, sharp, truth=True)[0].picture
+    scored = asked(room, network, sharp, target=True)[0].picture
     answered = asked(room, network, bicubic_array(sharp, 0.5))[0].picture
     assert scored is not None and answered is not None
     assert np.abs(scored.astype(int) - answered).max() <= 1 and (scored != answered).mean() < 0.02
@@ -212,7 +271,9 @@ def test_alpha_grows_by_bicubic_and_changes_no_colour() -> None:
     made, without = (answer.picture for answer in asked(room, network, picture, picture[..., :3]))
     assert made is not None and without is not None
     assert np.array_equal(made[..., :3], without)
-    assert np.abs(made[..., 3].astype(int) - pictures.enlarged(picture[..., 3:], 2)[..., 0]).max() <= 1
+    assert (
+        np.abs(made[..., 3].astype(int) - pictures.enlarged(picture[..., 3:], 2)[..., 0]).max() <= 1
+    )
 
 
 def test_rgb_networks_answer_in_colour() -> None:
@@ -227,10 +288,12 @@ def test_a_mirrored_view_is_put_back() -> None:
     room, picture = room_for(2), scene(7, 50, 90)
     plain = asked(room, room.build().eval(), picture)[0].picture
     flipped = asked(room.with_crops("flip"), room.build().eval(), picture)[0].picture
-    assert plain is not None and flipped is not None and np.abs(plain.astype(int) - flipped).max() <= 1
+    assert (
+        plain is not None and flipped is not None and np.abs(plain.astype(int) - flipped).max() <= 1
+    )
 
 
-# --- learning ---------------------------------------------------------------------------------------------------------------------
+# --- learning -------------------------------------------------------------------------------------
 
 
 def test_crops_lie_in_the_picture_and_shrink_as_files_do(prepared: Prepared) -> None:
@@ -238,10 +301,15 @@ def test_crops_lie_in_the_picture_and_shrink_as_files_do(prepared: Prepared) -> 
     assert isinstance(room, SuperResolution)
     rows = np.arange(8)
     batch = room.augment(views.some(rows), Draws(0, 0, rows), 0.0)
-    assert batch.images.shape == (8, 3, room.patch, room.patch) and batch.truths.shape[2:] == (room.patch // 3, room.patch // 3)
-    for crop, low, row in zip(batch.images, batch.truths, rows, strict=True):
+    assert batch.images.shape == (8, 3, room.patch, room.patch) and batch.targets.shape[2:] == (
+        room.patch // 3,
+        room.patch // 3,
+    )
+    for crop, low, row in zip(batch.images, batch.targets, rows, strict=True):
         levels = crop.byte().permute(1, 2, 0).numpy()
-        assert np.abs((low * 255).permute(1, 2, 0).numpy() - bicubic_array(levels, 1 / 3)).max() < 1.01
+        assert (
+            np.abs((low * 255).permute(1, 2, 0).numpy() - bicubic_array(levels, 1 / 3)).max() < 1.01
+        )
         whole = views.samples[row].pixels()
         turned = [np.rot90(side, k) for side in (whole, whole[:, ::-1]) for k in range(4)]
         assert any(_holds(picture, levels) for picture in turned)
@@ -258,7 +326,10 @@ def test_the_loss_is_of_what_the_network_is_told(prepared: Prepared) -> None:
     batch = room.augment(prepared.part("train").some(rows), Draws(0, 0, rows), 0.0)
     found = room.loss(room.build(), batch, 0, Draws(0, 0, rows))["total"].item()
     luma = np.array([65.481, 128.553, 24.966]) / 255
-    bright, told = (np.einsum("bchw,c->bhw", each.double().numpy(), luma) for each in (batch.images / 255, batch.truths))
+    bright, told = (
+        np.einsum("bchw,c->bhw", each.double().numpy(), luma)
+        for each in (batch.images / 255, batch.targets)
+    )
     expected = np.abs(bicubic(torch.from_numpy(told), 3).numpy() - bright)[:, 3:-3, 3:-3].mean()
     assert found == pytest.approx(expected, rel=1e-4)
 
@@ -270,34 +341,45 @@ def test_criteria() -> None:
     assert settings.CRITERIA["charbonnier"](error).item() == pytest.approx(7 / 3, abs=1e-3)
 
 
-# --- scores -----------------------------------------------------------------------------------------------------------------------
+# --- scores ---------------------------------------------------------------------------------------
 
 
 def test_scores_are_those_of_the_pictures() -> None:
     rng = np.random.default_rng(0)
     ours, sharp = Answers(2, 3, 8), [scene(number, 41, 30) for number in range(3)]
-    said = [np.clip(s[:40].astype(int) + rng.integers(-9, 10, (40, 30, 3)), 0, 255).astype(np.uint8) for s in sharp]
+    said = [
+        np.clip(s[:40].astype(int) + rng.integers(-9, 10, (40, 30, 3)), 0, 255).astype(np.uint8)
+        for s in sharp
+    ]
     samples = [Sample(s, None, str(number)) for number, s in enumerate(sharp)]
     ours.add(
-        [Prediction(s.source, (41, 30), picture=p) for s, p in zip(samples, said, strict=True)], [Original(s, Sharp()) for s in samples]
+        [Prediction(s.source, (41, 30), picture=p) for s, p in zip(samples, said, strict=True)],
+        [Original(s, HighResolution()) for s in samples],
     )
     result = ours.result()
     expected = [psnr(p, s[:40], 2) for p, s in zip(said, sharp, strict=True)]
-    assert result["psnr"]["value"] == pytest.approx(np.mean(expected)) and result["psnr"]["low"] < result["psnr"]["high"]
-    assert result["ssim"]["value"] == pytest.approx(np.mean([ssim(p, s[:40], 2) for p, s in zip(said, sharp, strict=True)]))
+    assert (
+        result["psnr"]["value"] == pytest.approx(np.mean(expected))
+        and result["psnr"]["low"] < result["psnr"]["high"]
+    )
+    assert result["ssim"]["value"] == pytest.approx(
+        np.mean([ssim(p, s[:40], 2) for p, s in zip(said, sharp, strict=True)])
+    )
     assert [float(row["psnr"]) for row in ours.rows()] == pytest.approx(expected, abs=1e-4)
     assert ours.against(ours)["p"] == 1 and ours.gain(ours)["gain"]["value"] == 0
 
 
 def test_models_of_other_factors_have_no_mean() -> None:
-    made = [Prediction("x", (4, 4), picture=np.full((4 * f, 4 * f, 1), f, np.uint8)) for f in (2, 2, 3)]
+    made = [
+        Prediction("x", (4, 4), picture=np.full((4 * f, 4 * f, 1), f, np.uint8)) for f in (2, 2, 3)
+    ]
     mean = room_for().together(made[:2]).picture
     assert mean is not None and (mean == 2).all()
     with pytest.raises(ModelError, match="different factors"):
         room_for().together(made)
 
 
-# --- what does not fit ------------------------------------------------------------------------------------------------------------
+# --- what does not fit ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -318,7 +400,9 @@ def test_models_of_other_factors_have_no_mean() -> None:
 )
 def test_settings_that_do_not_fit_are_named(sharp: Path, given: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):
-        prepare.prepare(sharp, recipes.make(**{"task": "superresolution", "model": "espcn"} | given), Say(True))
+        prepare.prepare(
+            sharp, recipes.make(**{"task": "superresolution", "model": "espcn"} | given), Say(True)
+        )
 
 
 def test_grey_pictures_have_no_rgb(tmp_path: Path) -> None:
@@ -331,7 +415,9 @@ def test_grey_pictures_have_no_rgb(tmp_path: Path) -> None:
 def test_a_picture_too_small_to_compare_is_named(tmp_path: Path) -> None:
     for number in range(6):
         images.write(tmp_path / f"{number}.png", scene(number, 48 if number else 12))
-    with pytest.raises(DataError, match=r"0\.png: 12×48 pixels are too few to compare at a factor of 2"):
+    with pytest.raises(
+        DataError, match=r"0\.png: 12×48 pixels are too few to compare at a factor of 2"
+    ):
         prepare.prepare(tmp_path, recipes.make(task="superresolution"), Say(True))
 
 

@@ -1,4 +1,5 @@
-"""A network as one SVG: `structure` condenses the graph, `layout` places its `parts`, `svg` writes them."""
+"""A network as one SVG: `structure` condenses the graph, `layout` places its `parts`,
+`svg` writes them."""
 
 from __future__ import annotations
 

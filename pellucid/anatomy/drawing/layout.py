@@ -1,4 +1,5 @@
-"""Where everything in the drawing of a network stands: parts that are put beside and above each other, so that nothing can overlap."""
+"""Where everything in the drawing of a network stands: parts that are put beside and above each
+other, so that nothing can overlap."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ Edge = tuple[int, int]
 
 
 def arrange(series: Series) -> Part:
-    """The whole network, in rows where it is longer than WIDEST_ROW; the baseline is that of the first row."""
+    """The whole network, in rows where it is longer than WIDEST_ROW;
+    the baseline is that of the first row."""
     scale = Scale.of(list(items_of(series)))
     return _in_rows([_part(element, scale) for element in series])
 
@@ -95,15 +97,17 @@ def _split(split: Split, scale: Scale) -> Part:
 
 
 def _meets(x: float, y: float, disc: bool) -> Points:
-    """The last points of a branch at height y, which ends in a disc around (x, 0) from above, from the left or from below."""
+    """The last points of a branch at height y, which ends in a disc around (x, 0) from above, from
+    the left or from below."""
     if not disc:
         return ((x - BUS / 2, y), (x - BUS / 2, 0), (x, 0))
     return ((x - RADIUS, 0),) if y == 0 else ((x, y), (x, math.copysign(RADIUS, y)))
 
 
 def _levels(split: Split, rows: Sequence[Part]) -> list[float]:
-    """The baseline of each branch, down from the fork's. What goes to a coarser map and comes back hangs below, as in a U; of two
-    branches the longer one goes straight on and the other above it; more are stacked around the baseline."""
+    """The baseline of each branch, down from the fork's. What goes to a coarser map and comes back
+    hangs below, as in a U; of two branches the longer one goes straight on and the other above it;
+    more are stacked around the baseline."""
     low = [_dips(branch, split) for branch in split.branches]
     if all(low) or not any(low):
         if len(rows) > 2 or split.loose:
@@ -130,26 +134,33 @@ def _dips(branch: Series, split: Split) -> bool:
     return bool(sides) and min(sides) < min(math.prod(split.before[1:]), end)
 
 
-# ---------------------------------------------------------------------------------------------------------- tangles
+# ------------------------------------------------------------------------------------------ tangles
 
 
 def _tangle(tangle: Tangle, scale: Scale) -> Part:
-    """Columns by the longest way from the fork. An edge past a column takes a slot in it, and runs aslant only between columns."""
+    """Columns by the longest way from the fork. An edge past a column takes a slot in it, and runs
+    aslant only between columns."""
     column = _columns(tangle)
     marks: list[Mark] = []
     route: dict[tuple[int, Edge], tuple[Points, Points]] = {}
     x, up, down = GUTTER, RADIUS, RADIUS
     for place, cells in enumerate(_cells(tangle, column)):
-        parts = [leaf(tangle.items[start], scale) if start == stop else SLOT for start, stop in cells]
+        parts = [
+            leaf(tangle.items[start], scale) if start == stop else SLOT for start, stop in cells
+        ]
         width = max(part.width for part in parts)
         for cell, part, y in zip(cells, parts, around(parts), strict=True):
             at = x + (width - part.width) / 2
             marks += moved(part.marks, at, y)
-            route[place, cell] = ((x, y), (at + part.enter, y)), ((at + part.leave, y), (x + width, y))
+            route[place, cell] = (
+                ((x, y), (at + part.enter, y)),
+                ((at + part.leave, y), (x + width, y)),
+            )
             up, down = max(up, part.up - y), max(down, part.down + y)
         x += width + GUTTER
     marks += [_edge(edge, column, route, x, tangle.join is not None) for edge in _drawn(tangle)]
-    # A line of text more: the label of a join in the outermost slot hangs a little lower than its slot.
+    # A line of text more: the label of a join in the outermost slot hangs a little lower than its
+    # slot.
     return closed(Part(x + GAP / 2, up, down + SIZE, 0, x, tuple(marks), False), tangle.join)
 
 
@@ -177,7 +188,13 @@ def _cells(tangle: Tangle, column: Sequence[int]) -> list[list[Edge]]:
     return cells
 
 
-def _edge(edge: Edge, column: Sequence[int], route: dict[tuple[int, Edge], tuple[Points, Points]], end: float, disc: bool) -> Wire:
+def _edge(
+    edge: Edge,
+    column: Sequence[int],
+    route: dict[tuple[int, Edge], tuple[Points, Points]],
+    end: float,
+    disc: bool,
+) -> Wire:
     """From the fork or an item, through its slots, to an item or to what stands at (end, 0)."""
     start, stop = edge
     points: Points = route[column[start], (start, start)][1] if start >= 0 else ((0, 0),)
@@ -188,11 +205,12 @@ def _edge(edge: Edge, column: Sequence[int], route: dict[tuple[int, Edge], tuple
     return Wire((*points, (end - RADIUS if disc else end, 0)), arrow=disc)
 
 
-# ------------------------------------------------------------------------------------------------------------- rows
+# --------------------------------------------------------------------------------------------- rows
 
 
 def _in_rows(parts: Sequence[Part]) -> Part:
-    """As few rows as WIDEST_ROW allows, as even as they get; the way runs back to the left between two of them."""
+    """As few rows as WIDEST_ROW allows, as even as they get;
+    the way runs back to the left between two of them."""
     rows = [beside(row) for row in _broken(parts)]
     if len(rows) == 1:
         return rows[0]
@@ -202,7 +220,13 @@ def _in_rows(parts: Sequence[Part]) -> Part:
         between = y + before.down + 2 * APART
         below = between + 2 * APART + row.up
         right = GAP + before.width + GAP / 2
-        back = ((GAP + before.leave, y), (right, y), (right, between), (GAP / 2 - 4, between), (GAP / 2 - 4, below))
+        back = (
+            (GAP + before.leave, y),
+            (right, y),
+            (right, between),
+            (GAP / 2 - 4, between),
+            (GAP / 2 - 4, below),
+        )
         marks.append(Wire((*back, (GAP + row.enter, below)), arrow=row.arrow))
         marks += moved(row.marks, GAP, below)
         y = below

@@ -1,4 +1,5 @@
-"""The parts that the drawing of a network is put together from: marks around a baseline, and how parts stand beside each other."""
+"""The parts that the drawing of a network is put together from: marks around a baseline, and how
+parts stand beside each other."""
 
 from __future__ import annotations
 
@@ -20,8 +21,9 @@ OBLIQUE = 0.18  # how far a block goes back for each pixel of its width in space
 
 @dataclass(frozen=True)
 class Block:
-    """A layer. (x, y) is where the way enters it, the middle of its left edge; left, right: heights of the front's edges, which
-    differ for what shrinks or enlarges; depth: how far it goes back, up and to the right. A join is a disc of this width.
+    """A layer. (x, y) is where the way enters it, the middle of its left edge; left, right: heights
+    of the front's edges, which differ for what shrinks or enlarges; depth: how far it goes back, up
+    and to the right. A join is a disc of this width.
     """
 
     x: float
@@ -41,7 +43,8 @@ class Block:
 
 @dataclass(frozen=True)
 class Wire:
-    """A way through points, whose corners are rounded; kind: "way" or "skip" (a branch without layers)."""
+    """A way through points, whose corners are rounded;
+    kind: "way" or "skip" (a branch without layers)."""
 
     points: Points
     kind: str = "way"
@@ -79,7 +82,8 @@ Points = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True)
 class Part:
-    """Marks around a baseline: x from 0 to width, y from −up to down. The way comes in at (enter, 0) and goes out at (leave, 0).
+    """Marks around a baseline: x from 0 to width, y from −up to down. The way comes in at
+    (enter, 0) and goes out at (leave, 0).
 
     arrow: whether the way in ends in an arrow; where it forks first it does not.
     """
@@ -112,12 +116,13 @@ def moved(marks: Iterable[Mark], dx: float, dy: float) -> tuple[Mark, ...]:
     )
 
 
-# ------------------------------------------------------------------------------------------------------------ scale
+# -------------------------------------------------------------------------------------------- scale
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers to pixels, by square roots: the largest side, the most maps and the longest vector of the network fill the measure.
+    """Numbers to pixels, by square roots: the largest side, the most maps and the longest vector of
+    the network fill the measure.
 
     A vector of two numbers never does: the measure holds SHORTEST units at least.
     """
@@ -132,24 +137,47 @@ class Scale:
         return cls(
             max((side for shape in maps for side in shape[1:]), default=1),
             max((shape[0] for shape in maps), default=1),
-            max([SHORTEST, *(item.shape[0] for item in items if item.shape and not _is_map(item.shape))]),
+            max(
+                [
+                    SHORTEST,
+                    *(item.shape[0] for item in items if item.shape and not _is_map(item.shape)),
+                ]
+            ),
         )
 
     def height(self, shape: Shape) -> float:
         if _is_map(shape):
             return max(TALLEST * math.sqrt(shape[-2 if len(shape) > 2 else -1] / self.side), LOWEST)
-        return max(0.6 * TALLEST * math.sqrt(math.prod(shape) / self.units), LOWEST) if shape else LOWEST
+        return (
+            max(0.6 * TALLEST * math.sqrt(math.prod(shape) / self.units), LOWEST)
+            if shape
+            else LOWEST
+        )
 
     def block(self, item: Item) -> Block:
         """Of anything but a join, with its way in at (0, 0)."""
         right = self.height(item.shape)
         if item.kind in ("pool", "up"):
             left = self.height(item.before) if _is_map(item.before) else right
-            return Block(0, 0, 2 * THINNEST + 2, left, right if _is_map(item.shape) else min(left, LOWEST), 0, item)
+            return Block(
+                0,
+                0,
+                2 * THINNEST + 2,
+                left,
+                right if _is_map(item.shape) else min(left, LOWEST),
+                0,
+                item,
+            )
         if not _is_map(item.shape):
             return Block(0, 0, THINNEST + 2, right, right, 0, item)
-        width = max(min(36.0, 4 * math.sqrt(self.maps)) * math.sqrt(item.shape[0] / self.maps), THINNEST)
-        back = OBLIQUE * TALLEST * math.sqrt(item.shape[-1] / self.side) if len(item.shape) > 2 else 0.0
+        width = max(
+            min(36.0, 4 * math.sqrt(self.maps)) * math.sqrt(item.shape[0] / self.maps), THINNEST
+        )
+        back = (
+            OBLIQUE * TALLEST * math.sqrt(item.shape[-1] / self.side)
+            if len(item.shape) > 2
+            else 0.0
+        )
         return Block(0, 0, width, right, right, min(back, 0.42 * right), item)
 
 
@@ -157,7 +185,7 @@ def _is_map(shape: Shape) -> bool:
     return len(shape) > 1 and math.prod(shape[1:]) > 1
 
 
-# ----------------------------------------------------------------------------------------------------------------- parts
+# -------------------------------------------------------------------------------------------- parts
 
 
 def leaf(item: Item, scale: Scale) -> Part:
@@ -194,7 +222,13 @@ def _join(item: Item) -> Part:
 
 def _shape_label(item: Item) -> str:
     """What differs from what comes in: all of the shape, or only the number of maps, or nothing."""
-    shape = item.shape if _is_map(item.shape) else item.shape[:1] if len(set(item.shape[1:])) < 2 else item.shape
+    shape = (
+        item.shape
+        if _is_map(item.shape)
+        else item.shape[:1]
+        if len(set(item.shape[1:])) < 2
+        else item.shape
+    )
     before = item.before if _is_map(item.before) else item.before[:1]
     if shape == before and item.kind != "dense":
         return ""
@@ -212,7 +246,15 @@ def beside(parts: Sequence[Part]) -> Part:
         marks += moved(part.marks, x, 0)
         end, x = x + part.leave, x + part.width
     first = parts[0]
-    return Part(x, max(p.up for p in parts), max(p.down for p in parts), first.enter, end, tuple(marks), first.arrow)
+    return Part(
+        x,
+        max(p.up for p in parts),
+        max(p.down for p in parts),
+        first.enter,
+        end,
+        tuple(marks),
+        first.arrow,
+    )
 
 
 def closed(part: Part, join: Item | None) -> Part:
@@ -222,7 +264,15 @@ def closed(part: Part, join: Item | None) -> Part:
     disc = _join(join)
     x = part.leave - RADIUS
     marks = (*part.marks, *moved(disc.marks, x, 0))
-    return Part(max(part.width, x + disc.width), max(part.up, disc.up), max(part.down, disc.down), 0, x + disc.leave, marks, False)
+    return Part(
+        max(part.width, x + disc.width),
+        max(part.up, disc.up),
+        max(part.down, disc.down),
+        0,
+        x + disc.leave,
+        marks,
+        False,
+    )
 
 
 def around(rows: Sequence[Part]) -> list[float]:

@@ -1,8 +1,10 @@
-"""From a traced graph to what a drawing shows: few items, in series and in branches, with equal runs folded.
+"""From a traced graph to what a drawing shows: few items, in series and in branches, with equal
+runs folded.
 
-The decomposition is that of series-parallel graphs (Valdes, Tarjan, Lawler, The Recognition of Series Parallel Digraphs, 1982):
-where every way from the picture to the end passes an item, the graph is cut in two; what lies between two cuts falls apart into
-branches. What does neither is kept whole as a `Tangle`.
+The decomposition is that of series-parallel graphs (Valdes, Tarjan, Lawler, The Recognition of
+Series Parallel Digraphs, 1982): where every way from the picture to the end passes an item, the
+graph is cut in two; what lies between two cuts falls apart into branches. What does neither is kept
+whole as a `Tangle`.
 """
 
 from __future__ import annotations
@@ -21,7 +23,15 @@ Shape = tuple[int, ...]
 
 WEIGHTED = ("conv", "dense", "layer")
 JOINS = {"sum": "+", "difference": "−", "product": "×", "stack": "c", "join": "•"}
-JOIN_OF = {"add": "sum", "iadd": "sum", "sub": "difference", "mul": "product", "imul": "product", "cat": "stack", "concat": "stack"}
+JOIN_OF = {
+    "add": "sum",
+    "iadd": "sum",
+    "sub": "difference",
+    "mul": "product",
+    "imul": "product",
+    "cat": "stack",
+    "concat": "stack",
+}
 ENLARGES = ("interpolate", "pixel_shuffle")
 REDUCES = ("mean", "amax", "max", "amin")
 # Layers that stay with what they follow, even those that have weights.
@@ -32,11 +42,13 @@ LONGEST_PERIOD = 12
 
 @dataclass
 class Item:
-    """One thing in the drawing: a layer with the norms, activations and reshapings that follow it, or a join.
+    """One thing in the drawing: a layer with the norms, activations and reshapings that follow it,
+    or a join.
 
-    kind: "input", one of WEIGHTED, "pool", "up" or a key of JOINS. label: what happens ("3×3, s2"). before, shape: what comes in
-    and what the layer gives, without the batch. inputs: numbers of other items. layers: names of the layers it stands for.
-    follows: what comes after it in the same block.
+    kind: "input", one of WEIGHTED, "pool", "up" or a key of JOINS. label: what happens ("3×3, s2").
+    before, shape: what comes in and what the layer gives, without the batch. inputs: numbers of
+    other items. layers: names of the layers it stands for. follows: what comes after it in the same
+    block.
     """
 
     kind: str
@@ -63,7 +75,8 @@ class Split:
 
 @dataclass(frozen=True)
 class Tangle:
-    """Items that are neither in series nor in branches; edges by position, −1 for the fork and len(items) for the join."""
+    """Items that are neither in series nor in branches; edges by position, −1 for the fork and
+    len(items) for the join."""
 
     items: tuple[Item, ...]
     edges: tuple[tuple[int, int], ...]
@@ -84,9 +97,13 @@ Series = tuple[Element, ...]
 
 
 def structure(graph: Graph) -> Series:
-    """What to draw, from the picture to the end; folded where there are more than FOLD_ABOVE layers with weights."""
+    """What to draw, from the picture to the end; folded where there are more than FOLD_ABOVE layers
+    with weights."""
     items = condense(graph)
-    series: Series = (items[0], *_Decomposition(items).series(list(range(1, len(items))), 0, len(items)))
+    series: Series = (
+        items[0],
+        *_Decomposition(items).series(list(range(1, len(items))), 0, len(items)),
+    )
     return folded(series) if sum(item.kind in WEIGHTED for item in items) > FOLD_ABOVE else series
 
 
@@ -105,7 +122,7 @@ def items_of(series: Series) -> Iterator[Item]:
                 yield element.join
 
 
-# ------------------------------------------------------------------------------------------------------- condensing
+# --------------------------------------------------------------------------------------- condensing
 
 
 def condense(graph: Graph) -> list[Item]:
@@ -120,7 +137,9 @@ def condense(graph: Graph) -> list[Item]:
         if item is None:
             item = items[sources[0]]
             layer = _leaf(graph, graph.nodes[unit[-1]])
-            item.follows.append(type(layer).__name__ if layer is not None else graph.nodes[unit[-1]].op)
+            item.follows.append(
+                type(layer).__name__ if layer is not None else graph.nodes[unit[-1]].op
+            )
             owner |= dict.fromkeys(unit, sources[0])
         else:
             owner |= dict.fromkeys(unit, len(items))
@@ -146,7 +165,8 @@ def _units(graph: Graph) -> list[list[int]]:
 
 
 def _leaf(graph: Graph, node: Node) -> nn.Module | None:
-    """The layer that the operation happened in, None for one outside layers or beside the layers inside another."""
+    """The layer that the operation happened in, None for one outside layers or beside the layers
+    inside another."""
     layer = None if node.call is None else graph.calls[node.call].layer
     return layer if layer is not None and next(layer.children(), None) is None else None
 
@@ -163,7 +183,11 @@ def _item(graph: Graph, unit: Sequence[int], taken: int, sources: tuple[int, ...
     name = _own_layer(graph, unit, len(sources)) or _product(nodes)
     if name:
         return Item("layer", name, before, last.output[1:], sources)
-    return Item(JOIN_OF.get(last.op, "join"), "", before, last.output[1:], sources) if len(sources) > 1 else None
+    return (
+        Item(JOIN_OF.get(last.op, "join"), "", before, last.output[1:], sources)
+        if len(sources) > 1
+        else None
+    )
 
 
 def _product(nodes: Sequence[Node]) -> str:
@@ -172,8 +196,8 @@ def _product(nodes: Sequence[Node]) -> str:
 
 
 def _own_layer(graph: Graph, unit: Sequence[int], sources: int) -> str:
-    """The class of a layer that is neither convolution nor dense but has weights, or multiplies: of its own, or, beside
-    layers inside it, as a matrix (attention)."""
+    """The class of a layer that is neither convolution nor dense but has weights, or multiplies: of
+    its own, or, beside layers inside it, as a matrix (attention)."""
     node = graph.nodes[unit[-1]]
     if node.call is None:
         return ""
@@ -210,7 +234,13 @@ def _label(node: Node, kind: str, before: Shape) -> str:
         return f"×{ratio:.3g}"
     if kind != "pool":
         return ""
-    way = "max" if "max" in node.op else "mean" if "avg" in node.op or node.op == "mean" else node.op.split("_")[0]
+    way = (
+        "max"
+        if "max" in node.op
+        else "mean"
+        if "avg" in node.op or node.op == "mean"
+        else node.op.split("_")[0]
+    )
     kernel = _sides(_argument(node.arguments, "1", "kernel_size", 0), len(after) - 1)
     if "adaptive" in node.op or math.prod(after[1:]) == 1 or not any(kernel):
         return way
@@ -227,7 +257,9 @@ def _convolution(node: Node, before: Shape) -> str:
     stride = _sides(_argument(node.arguments, "3", "stride", 1), dimension)
     if any(step != 1 for step in stride):
         words.append(("↑" if transposed else "s") + _short(stride))
-    dilation = _sides(_argument(node.arguments, "7" if transposed else "5", "dilation", 1), dimension)
+    dilation = _sides(
+        _argument(node.arguments, "7" if transposed else "5", "dilation", 1), dimension
+    )
     if any(step != 1 for step in dilation):
         words.append(f"d{_short(dilation)}")
     groups = _argument(node.arguments, "6", "groups", 1)
@@ -250,19 +282,22 @@ def _short(sides: tuple[int, ...]) -> str:
 
 
 def _stacked(items: list[Item]) -> list[Item]:
-    """A stack of all that an earlier stack holds and more takes that stack instead: dense blocks become a row."""
+    """A stack of all that an earlier stack holds and more takes that stack instead: dense blocks
+    become a row."""
     stacks: dict[tuple[int, ...], int] = {}
     for number, item in enumerate(items):
         if item.kind == "stack":
             whole = item.inputs
-            longest = next((whole[:n] for n in range(len(whole) - 1, 1, -1) if whole[:n] in stacks), ())
+            longest = next(
+                (whole[:n] for n in range(len(whole) - 1, 1, -1) if whole[:n] in stacks), ()
+            )
             if longest:
                 item.inputs = (stacks[longest], *whole[len(longest) :])
             stacks.setdefault(whole, number)
     return items
 
 
-# ---------------------------------------------------------------------------------------------------- decomposition
+# ------------------------------------------------------------------------------------ decomposition
 
 
 class _Decomposition:
@@ -294,12 +329,17 @@ class _Decomposition:
             stop = start
             while stop < len(inside) and inside[stop] < right:
                 stop += 1
-            elements += self._between(inside[start:stop], left, right, right == last, left == first and right == last)
+            elements += self._between(
+                inside[start:stop], left, right, right == last, left == first and right == last
+            )
             start = stop + 1
         return tuple(elements)
 
-    def _between(self, inside: list[int], left: int, right: int, ends: bool, whole: bool) -> list[Element]:
-        """What lies between two cuts, and the right one itself unless the series ends before it; whole: there is no cut."""
+    def _between(
+        self, inside: list[int], left: int, right: int, ends: bool, whole: bool
+    ) -> list[Element]:
+        """What lies between two cuts, and the right one itself unless the series ends before it;
+        whole: there is no cut."""
         end = None if ends else self.items[right]
         if not inside:
             return [end] if end else []
@@ -314,7 +354,8 @@ class _Decomposition:
         return [Split(branches, join, loose, self.items[left].shape), *rest]
 
     def _components(self, inside: list[int]) -> list[list[int]]:
-        """Parts that hang together without the fork and the join, in the order of their first item."""
+        """Parts that hang together without the fork and the join,
+        in the order of their first item."""
         root = {number: number for number in inside}
 
         def find(number: int) -> int:
@@ -335,22 +376,29 @@ class _Decomposition:
     def _tangle(self, inside: list[int], left: int, join: Item | None, loose: bool) -> Tangle:
         place = {number: position for position, number in enumerate(inside)}
         edges = [(-1, place[n]) for n in self.after[left] if n in place]
-        edges += [(place[n], place.get(after, len(inside))) for n in inside for after in self.after[n]]
+        edges += [
+            (place[n], place.get(after, len(inside))) for n in inside for after in self.after[n]
+        ]
         return Tangle(tuple(self.items[n] for n in inside), tuple(edges), join, loose)
 
 
-# ---------------------------------------------------------------------------------------------------------- folding
+# ------------------------------------------------------------------------------------------ folding
 
 
 def folded(series: Series) -> Series:
-    """Runs of equal elements, or of equal groups of them, become a `Fold` where that saves two layers or more."""
-    series = tuple(replace(e, branches=tuple(map(folded, e.branches))) if isinstance(e, Split) else e for e in series)
+    """Runs of equal elements, or of equal groups of them,
+    become a `Fold` where that saves two layers or more."""
+    series = tuple(
+        replace(e, branches=tuple(map(folded, e.branches))) if isinstance(e, Split) else e
+        for e in series
+    )
     signs = [_sign(element) for element in series]
     result: list[Element] = []
     at = 0
     while at < len(series):
         saves, period, times = _longest_run(series, signs, at)
-        # Of the equally long runs that begin one after the other, the last one begins where the groups do.
+        # Of the equally long runs that begin one after the other, the last one begins where the
+        # groups do.
         later = (_longest_run(series, signs, at + shift)[0] for shift in range(1, period))
         if times == 1 or any(other >= saves for other in later):
             result.append(series[at])
@@ -363,23 +411,31 @@ def folded(series: Series) -> Series:
 
 
 def _longest_run(series: Series, signs: Sequence[Any], at: int) -> tuple[int, int, int]:
-    """(layers saved, elements in a group, times) of the run from here that saves most; one time where none saves two."""
+    """(layers saved, elements in a group, times) of the run from here that saves most; one time
+    where none saves two."""
     best = (1, 1, 1)
     for period in range(1, min(LONGEST_PERIOD, (len(series) - at) // 2) + 1):
         group = signs[at : at + period]
         times = 1
         while signs[at + period * times : at + period * (times + 1)] == group:
             times += 1
-        saves = (times - 1) * sum(item.kind in WEIGHTED for item in items_of(series[at : at + period]))
+        saves = (times - 1) * sum(
+            item.kind in WEIGHTED for item in items_of(series[at : at + period])
+        )
         if saves > best[0]:
             best = (saves, period, times)
     return best
 
 
 def _sign(element: Element) -> Any:
-    """Equal for what looks equal; how many maps a join holds is left out, for in a dense block that grows."""
+    """Equal for what looks equal; how many maps a join holds is left out,
+    for in a dense block that grows."""
     if isinstance(element, Item):
-        return (element.kind, element.label, element.shape[1:] if element.kind in JOINS else element.shape)
+        return (
+            element.kind,
+            element.label,
+            element.shape[1:] if element.kind in JOINS else element.shape,
+        )
     if isinstance(element, Fold):
         return (element.times, tuple(map(_sign, element.body)))
     join = element.join and _sign(element.join)

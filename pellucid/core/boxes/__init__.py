@@ -1,6 +1,8 @@
-"""Boxes: formats (in the names), areas and overlaps, and suppression of what says the same thing twice.
+"""Boxes: formats (in the names), areas and overlaps, and suppression of what says the same thing
+twice.
 
-Coordinates are continuous: pixel i covers [i, i+1), so a box's width is x2 - x1. A box whose x2 < x1 or y2 < y1 is empty.
+Coordinates are continuous: pixel i covers [i, i+1), so a box's width is x2 - x1. A box whose x2 <
+x1 or y2 < y1 is empty.
 """
 
 from __future__ import annotations

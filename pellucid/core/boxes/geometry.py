@@ -1,4 +1,5 @@
-"""Formats, areas and overlaps of boxes, for NumPy arrays and torch tensors alike: the two name these operations alike."""
+"""Formats, areas and overlaps of boxes, for NumPy arrays and torch tensors alike: the two name
+these operations alike."""
 
 from __future__ import annotations
 
@@ -43,19 +44,22 @@ def area(boxes_xyxy: B) -> B:
 
 
 def clip(boxes_xyxy: B, size: tuple[int, ...]) -> B:
-    """The part of each box, …×4, inside a picture of `size` (height, width). A box outside becomes empty, on the edge."""
+    """The part of each box, …×4, inside a picture of `size` (height, width).
+    A box outside becomes empty, on the edge."""
     x, y = boxes_xyxy[..., 0::2].clip(0, size[1]), boxes_xyxy[..., 1::2].clip(0, size[0])
     return _library(boxes_xyxy).stack([x, y], -1).reshape(boxes_xyxy.shape)
 
 
 def iou(a_xyxy: B, b_xyxy: B) -> B:
-    """Intersection over union of each of N boxes with each of M: N×4 and M×4 to N×M. 0 where both are empty."""
+    """Intersection over union of each of N boxes with each of M: N×4 and M×4 to N×M.
+    0 where both are empty."""
     both = _intersection(a_xyxy[:, None], b_xyxy[None])
     return over(both, area(a_xyxy)[:, None] + area(b_xyxy)[None] - both)
 
 
 def overlap_of_first(a_xyxy: B, b_xyxy: B) -> B:
-    """The share of each of N boxes that lies in each of M: N×4 and M×4 to N×M. COCO compares with crowds so: b has no one size."""
+    """The share of each of N boxes that lies in each of M: N×4 and M×4 to N×M. COCO compares with
+    crowds so: b has no one size."""
     return over(_intersection(a_xyxy[:, None], b_xyxy[None]), area(a_xyxy)[:, None])
 
 
@@ -67,11 +71,13 @@ def iou_of_sizes(a_wh: B, b_wh: B) -> B:
 
 
 def paired(a_xyxy: torch.Tensor, b_xyxy: torch.Tensor, kind: Kind = "iou") -> torch.Tensor:
-    """How alike the boxes of two equal stacks are, row by row: …×4 and …×4 to …; 1 for equal boxes. A loss is 1 minus it.
+    """How alike the boxes of two equal stacks are, row by row: …×4 and …×4 to …; 1 for equal boxes.
+    A loss is 1 minus it.
 
-    "iou"; "giou" also says how far apart boxes are that do not meet, by their hull (Rezatofighi et al. 2019); "diou" by the distance of the
-    centres, "ciou" by the difference of the shapes besides (Zheng et al. 2020), whose weight α passes no gradient. Equal empty boxes are 0
-    alike, and every gradient is finite.
+    "iou"; "giou" also says how far apart boxes are that do not meet, by their hull (Rezatofighi et
+    al. 2019); "diou" by the distance of the centres, "ciou" by the difference of the shapes besides
+    (Zheng et al. 2020), whose weight α passes no gradient. Equal empty boxes are 0 alike, and every
+    gradient is finite.
     """
     import torch
 
@@ -80,7 +86,9 @@ def paired(a_xyxy: torch.Tensor, b_xyxy: torch.Tensor, kind: Kind = "iou") -> to
     alike = over(both, union)
     if kind == "iou":
         return alike
-    hull = torch.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.minimum(a_xyxy[..., :2], b_xyxy[..., :2])
+    hull = torch.maximum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - torch.minimum(
+        a_xyxy[..., :2], b_xyxy[..., :2]
+    )
     if kind == "giou":
         around = hull.prod(-1)
         return alike - over(around - union, around)
@@ -105,12 +113,16 @@ def _slope(boxes_cxcywh: torch.Tensor) -> torch.Tensor:
 
 def _intersection(a_xyxy: B, b_xyxy: B) -> B:
     name = _library(a_xyxy)
-    size = (name.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - name.maximum(a_xyxy[..., :2], b_xyxy[..., :2])).clip(min=0)
+    size = (
+        name.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:])
+        - name.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
+    ).clip(min=0)
     return size[..., 0] * size[..., 1]
 
 
 def over(part: B, whole: B) -> B:
-    """part / whole, and part where the whole is 0: adding the comparison keeps the gradient finite, as a `where` would not."""
+    """part / whole, and part where the whole is 0: adding the comparison keeps the gradient finite,
+    as a `where` would not."""
     return part / (whole + (whole == 0))
 
 

@@ -16,7 +16,9 @@ class Token:
     column: int
 
     def error(self, what: str) -> UsageError:
-        return UsageError(f'notation, token {self.number} "{self.text}" (column {self.column}): {what}')
+        return UsageError(
+            f'notation, token {self.number} "{self.text}" (column {self.column}): {what}'
+        )
 
 
 @dataclass(frozen=True)
@@ -51,21 +53,29 @@ MOST_REPEATED = 10_000
 
 
 def is_notation(text: str) -> bool:
-    """Whether this is meant as a notation and not as a name: it has several words, or begins with a token."""
-    return len(text.split()) > 1 or re.match(rf"[13]D:|[\[{{(]|[{LETTERS}](\d|\.|$)", text.strip()) is not None
+    """Whether this is meant as a notation and not as a name: it has several words,
+    or begins with a token."""
+    return (
+        len(text.split()) > 1
+        or re.match(rf"[13]D:|[\[{{(]|[{LETTERS}](\d|\.|$)", text.strip()) is not None
+    )
 
 
 def classes_of(text: str) -> int:
-    """How many classes the network of this text tells apart: the number of its last L, or the maps before a final G."""
+    """How many classes the network of this text tells apart: the number of its last L,
+    or the maps before a final G."""
     items = parse(text)[1]
     classes = _width(items[-1:]) or _width(items[:-1])
     if classes is None:
-        raise UsageError(f'notation "{text}": the number of classes cannot be read from it; end it in L')
+        raise UsageError(
+            f'notation "{text}": the number of classes cannot be read from it; end it in L'
+        )
     return classes
 
 
 def _width(items: Sequence[Item]) -> int | None:
-    """How many maps or units come out, where the last layer that decides it is written with its number."""
+    """How many maps or units come out, where the last layer that decides it is written
+    with its number."""
     for item in reversed(items):
         if isinstance(item, Group):
             widths = [_width(branch) for branch in item.branches]
@@ -80,11 +90,14 @@ def _width(items: Sequence[Item]) -> int | None:
 
 
 def parse(text: str) -> tuple[int, list[Item]]:
-    """The dimension and the items, repetitions written out; the last one is checked to be L or G."""
+    """The dimension and the items, repetitions written out;
+    the last one is checked to be L or G."""
     dimension = re.match(r"\s*([13])D:", text)
     start = dimension.end() if dimension else 0
     found = re.compile(r"\)\d{0,9}|[\[\]{}|(]|[^\s\[\]{}|()]+").finditer(text, start)
-    items = _group([Token(match[0], number, match.start() + 1) for number, match in enumerate(found, 1)])
+    items = _group(
+        [Token(match[0], number, match.start() + 1) for number, match in enumerate(found, 1)]
+    )
     if not items:
         raise UsageError("notation: there is no layer in it; the shortest is L10")
     last = items[-1]
@@ -106,7 +119,10 @@ def _group(tokens: Sequence[Token]) -> list[Item]:
             branches.append([])
         elif token.text[0] in CLOSES:
             if opener is None or opener.text != CLOSES[token.text[0]]:
-                raise token.error(f"closes a {CLOSES[token.text[0]]} that is not open" + (f"; open is {opener.text}" if opener else ""))
+                raise token.error(
+                    f"closes a {CLOSES[token.text[0]]} that is not open"
+                    + (f"; open is {opener.text}" if opener else "")
+                )
             open_groups.pop()
             open_groups[-1][1][-1].extend(_closed(opener, token, branches))
         else:
@@ -126,25 +142,37 @@ def _closed(opener: Token, token: Token, branches: list[list[Item]]) -> list[Ite
         return [Group(opener, [body])]
     times = int(token.text[1:] or 0)
     if not 1 <= times * len(body) <= MOST_REPEATED:
-        raise token.error(f"say how often, as in ( C64 R )3: at least once, and at most {MOST_REPEATED} layers")
+        raise token.error(
+            f"say how often, as in ( C64 R )3: at least once, and at most {MOST_REPEATED} layers"
+        )
     return body * times
 
 
 def _layer(token: Token) -> Layer:
-    match = re.fullmatch(rf"([{LETTERS}])(\d{{0,9}}\.?\d{{0,9}})((?:[a-zA-Z]\d{{0,9}})*)", token.text)
+    match = re.fullmatch(
+        rf"([{LETTERS}])(\d{{0,9}}\.?\d{{0,9}})((?:[a-zA-Z]\d{{0,9}})*)", token.text
+    )
     if match is None or match[2] == ".":
-        raise token.error(f"not a token; letters are capitals: {' '.join(LETTERS)}, and [ ] {{ | }} ( )3")
+        raise token.error(
+            f"not a token; letters are capitals: {' '.join(LETTERS)}, and [ ] {{ | }} ( )3"
+        )
     letter, number = match[1], match[2]
     _check_number(token, letter, number)
     options: dict[str, int] = {}
     for name, value in re.findall(r"([a-zA-Z])(\d*)", match[3]):
         allowed = OPTIONS.get(letter, "")
         if name not in allowed:
-            raise token.error(f"unknown option {name}; {letter} takes {' '.join(allowed) or 'none'}")
+            raise token.error(
+                f"unknown option {name}; {letter} takes {' '.join(allowed) or 'none'}"
+            )
         if name in options or not value or (int(value) == 0 and name != "p"):
-            raise token.error(f"option {name} needs one number" + (" of at least 1" if name != "p" else ""))
+            raise token.error(
+                f"option {name} needs one number" + (" of at least 1" if name != "p" else "")
+            )
         options[name] = int(value)
-    return Layer(token, letter, float(number) if number else None, _defaults(letter, number) | options)
+    return Layer(
+        token, letter, float(number) if number else None, _defaults(letter, number) | options
+    )
 
 
 def _check_number(token: Token, letter: str, number: str) -> None:

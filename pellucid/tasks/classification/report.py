@@ -1,4 +1,5 @@
-"""What the report says of a classifier: the ladder of methods, confusions, classes, and whether its confidence can be trusted."""
+"""What the report says of a classifier: the ladder of methods, confusions, classes, and whether its
+confidence can be trusted."""
 
 from __future__ import annotations
 
@@ -8,16 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from ...core import plots, svg
-from ...core.words import NARROW, Score, chance, count, interval, percent, plural
+from ...plots import curves, svg
+from ...plots.formatting import NARROW, Score, chance, count, interval, percent, plural
 from ..page import EVIDENCE, Cell, Column, Figure, Section, Table, Values, drawn, row, scored
 
 
 def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Of a finished run: the number, the rest of the sentence that it begins, and what follows from it."""
+    """Of a finished run: the number, the rest of the sentence that it begins,
+    and what follows from it."""
     test = summary["test"]
     said = f"of {count(pictures(test))} test pictures are answered right."
-    return percent(test["accuracy"]["value"]), said, f"The 95 % interval is {interval(test['accuracy'])} %. {verdict(summary)}"
+    return (
+        percent(test["accuracy"]["value"]),
+        said,
+        f"The 95 % interval is {interval(test['accuracy'])} %. {verdict(summary)}",
+    )
 
 
 def sections(found: Mapping[str, Any]) -> list[Section]:
@@ -28,7 +34,12 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
         made.append(_evidence(summary, rungs))
     if test.get("confusion"):
         classes = list(test["per_class"])
-        figure = Figure("confusion", plots.confusion(test["confusion"], classes), confusions(test["confusion"], classes), wide=True)
+        figure = Figure(
+            "confusion",
+            curves.confusion(test["confusion"], classes),
+            confusions(test["confusion"], classes),
+            wide=True,
+        )
         made += [Section("What is taken for what", [figure]), _per_class(test["per_class"])]
     if found["predictions"]:
         made += _trust(found["predictions"], test.get("ece"))
@@ -36,13 +47,19 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
 
 
 def ladder(summary: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The network and the baselines on one scale, best first. `marks` run over the scale; it starts above 0 when every method but the
-    majority class does."""
+    """The network and the baselines on one scale, best first. `marks` run over the scale; it starts
+    above 0 when every method but the majority class does."""
     model = summary.get("model") or ""
-    ours = model if 0 < len(model) <= 24 else "this network"  # a network in the notation is too long for a label
+    # a network in the notation is too long for a label
+    ours = model if 0 < len(model) <= 24 else "this network"
     methods = [(ours, True, summary.get("test") or {})]
-    methods += [(name, False, found.get("test") or {}) for name, found in (summary.get("baselines") or {}).items()]
-    methods = [method for method in methods if method[2].get("accuracy", {}).get("value") is not None]
+    methods += [
+        (name, False, found.get("test") or {})
+        for name, found in (summary.get("baselines") or {}).items()
+    ]
+    methods = [
+        method for method in methods if method[2].get("accuracy", {}).get("value") is not None
+    ]
     if not methods:
         return None
     methods.sort(key=lambda method: -method[2]["accuracy"]["value"])
@@ -66,56 +83,108 @@ def _evidence(summary: Mapping[str, Any], rungs: Mapping[str, Any]) -> Section:
 def _rung(name: str, test: Mapping[str, Any]) -> list[Cell]:
     accuracy = test["accuracy"]
     others = (percent(test.get(key, {}).get("value")) for key in ("balanced_accuracy", "macro_f1"))
-    return row(name, percent(accuracy["value"]), drawn(name, accuracy), Cell("", interval(accuracy)), *others)
+    return row(
+        name,
+        percent(accuracy["value"]),
+        drawn(name, accuracy),
+        Cell("", interval(accuracy)),
+        *others,
+    )
 
 
 def _about(summary: Mapping[str, Any]) -> str:
     tested = count(pictures(summary["test"]))
     said = (
-        f"Share of the {tested} test pictures that are answered right; the lines are Wilson 95 % intervals, which show how far chance in "
+        f"Share of the {tested} test pictures that are answered right; the lines are Wilson 95 % "
+        "intervals, which show how far chance in "
     )
     said += "the choice of these pictures reaches."
     if against := summary.get("against_best_baseline"):
         said += f" {duel(against)}"
     said += " All settings were chosen on the validation pictures"
     if accuracy := (summary.get("validation") or {}).get("accuracy"):
-        said += f", of which the network answers {percent(accuracy['value'])} right ({interval(accuracy)})"
+        said += (
+            f", of which the network answers {percent(accuracy['value'])} right "
+            f"({interval(accuracy)})"
+        )
     return said + "."
 
 
 def _other_scores(test: Mapping[str, Any]) -> list[Values]:
     if "balanced_accuracy" not in test:
         return []
-    shares = (("balanced_accuracy", "balanced accuracy"), ("macro_f1", "macro F1"), ("ece", "calibration error"))
-    items = [(label, percent(test[key]["value"]), interval(test[key])) for key, label in shares if key in test]
+    shares = (
+        ("balanced_accuracy", "balanced accuracy"),
+        ("macro_f1", "macro F1"),
+        ("ece", "calibration error"),
+    )
+    items = [
+        (label, percent(test[key]["value"]), interval(test[key]))
+        for key, label in shares
+        if key in test
+    ]
     for key, label in (("log_loss", "log loss"), ("cost", "mean cost")):
         if test.get(key, {}).get("value") is not None:
-            items.append((label, f"{test[key]['value']:.3f}", f"{test[key]['low']:.3f}–{test[key]['high']:.3f}"))
+            items.append(
+                (
+                    label,
+                    f"{test[key]['value']:.3f}",
+                    f"{test[key]['low']:.3f}–{test[key]['high']:.3f}",
+                )
+            )
     return [Values(items)]
 
 
 def _per_class(per_class: Mapping[str, Mapping[str, Any]]) -> Section:
     columns = [Column("Class", ""), Column("pictures"), Column("found"), Column(scale=(0, 0.5, 1))]
     note = (
-        "Found (recall): of the pictures of this class, the share that is called so, with its 95 % interval. Right when said (precision): "
-        "of the pictures called so, the share that is. F1 joins the two. A dash: there is nothing to measure it on."
+        "Found (recall): of the pictures of this class, the share that is called so, with its 95 % "
+        "interval. Right when said (precision): "
+        "of the pictures called so, the share that is. F1 joins the two. A dash: "
+        "there is nothing to measure it on."
     )
     rows = [
-        row(name, count(of["support"]), percent(of["recall"]["value"]), drawn(f"{name}, found", of["recall"]))
+        row(
+            name,
+            count(of["support"]),
+            percent(of["recall"]["value"]),
+            drawn(f"{name}, found", of["recall"]),
+        )
         + row(scored(of["precision"]), scored(of["f1"]))
         for name, of in per_class.items()
     ]
-    return Section("Class by class", [Table([*columns, Column("right when said"), Column("F1", "n wide")], rows, note, css="mine")])
+    return Section(
+        "Class by class",
+        [
+            Table(
+                [*columns, Column("right when said"), Column("F1", "n wide")],
+                rows,
+                note,
+                css="mine",
+            )
+        ],
+    )
 
 
 def _trust(predictions: Sequence[Mapping[str, Any]], error: Score | None) -> list[Section]:
-    confidence, correct = (np.array([_number(row.get(key)) for row in predictions]) for key in ("confidence", "correct"))
+    confidence, correct = (
+        np.array([_number(row.get(key)) for row in predictions])
+        for key in ("confidence", "correct")
+    )
     known = np.isfinite(confidence)
     if not known.any():
         return []
     confidence, right = confidence[known], correct[known] > 0
-    sentence = f"{calibration(confidence, right, error)} On the dotted line, confidence is what it claims to be."
-    return [Section("Can its confidence be trusted?", [Figure("reliability", plots.reliability(confidence, right), sentence)])]
+    sentence = (
+        f"{calibration(confidence, right, error)} On the dotted line, "
+        "confidence is what it claims to be."
+    )
+    return [
+        Section(
+            "Can its confidence be trusted?",
+            [Figure("reliability", curves.reliability(confidence, right), sentence)],
+        )
+    ]
 
 
 def _number(text: str | None) -> float:
@@ -134,8 +203,13 @@ def verdict(summary: Mapping[str, Any]) -> str:
     against, baselines = summary.get("against_best_baseline"), summary.get("baselines") or {}
     if not against or not baselines:
         return "No free baseline was scored beside it."
-    name = against.get("baseline") or max(baselines, key=lambda b: baselines[b]["test"]["accuracy"]["value"])
-    said = f"The best free baseline, {name}, gets {percent(baselines[name]['test']['accuracy']['value'])}"
+    name = against.get("baseline") or max(
+        baselines, key=lambda b: baselines[b]["test"]["accuracy"]["value"]
+    )
+    said = (
+        f"The best free baseline, {name}, gets "
+        f"{percent(baselines[name]['test']['accuracy']['value'])}"
+    )
     ours, theirs, p = against["only_a"], against["only_b"], against["p"]
     if ours + theirs == 0:
         return f"{said}; the two are right and wrong on exactly the same pictures."
@@ -143,13 +217,17 @@ def verdict(summary: Mapping[str, Any]) -> str:
         return f"{said}; the difference could be chance ({chance(p)})."
     if ours > theirs:
         return f"{said}; the network is better by more than chance explains ({chance(p)})."
-    return f"{said} and is better than the network by more than chance explains ({chance(p)}): use the baseline, or train differently."
+    return (
+        f"{said} and is better than the network by more than chance explains ({chance(p)}): use "
+        "the baseline, or train differently."
+    )
 
 
 def duel(against: Mapping[str, Any]) -> str:
     ours, theirs = against["only_a"], against["only_b"]
     return (
-        f"On {plural(ours, 'picture')} only the network is right, on {count(theirs)} only {against.get('baseline', 'the best baseline')}"
+        f"On {plural(ours, 'picture')} only the network is right, on {count(theirs)} only "
+        f"{against.get('baseline', 'the best baseline')}"
         f" ({against['test']}: {chance(against['p'])})."
     )
 
@@ -164,7 +242,10 @@ def confusions(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:
     share = f"{worst} of {cells[row].sum()} ({percent(worst / cells[row].sum())})"
     if (wrong == worst).sum() > 1 and worst == 1:
         return f"{plural(int(wrong.sum()), 'error')}, no confusion more than once."
-    return f"The most frequent of {plural(int(wrong.sum()), 'error')}: {classes[row]} called {classes[column]}, {share}. {SHADES}"
+    return (
+        f"The most frequent of {plural(int(wrong.sum()), 'error')}: {classes[row]} called "
+        f"{classes[column]}, {share}. {SHADES}"
+    )
 
 
 def calibration(confidence: np.ndarray, correct: np.ndarray, error: Score | None) -> str:
@@ -172,14 +253,22 @@ def calibration(confidence: np.ndarray, correct: np.ndarray, error: Score | None
     said = f"On average the answers claim {percent(mean)} and {percent(right)} of them are right"
     if not error or error.get("value") is None:
         return said + "."
-    said += f". Expected calibration error {percent(error['value'])} (95{NARROW}% interval {interval(error)})"
+    said += (
+        f". Expected calibration error {percent(error['value'])} (95{NARROW}% interval "
+        f"{interval(error)})"
+    )
     floor = error.get("by_chance")
     if floor is None:
         return said + "."
     if error["low"] == 0:
-        return f"{said}: no more than chance gives a perfectly calibrated network ({percent(floor)} on average)."
+        return (
+            f"{said}: no more than chance gives a perfectly calibrated network ({percent(floor)} "
+            "on average)."
+        )
     tendency = "surer than it is right" if mean > right else "right more often than it claims"
     return f"{said}; chance alone would give {percent(floor)}, so the network is {tendency}."
 
 
-SHADES = "Right answers are blue, errors orange; the orange is stretched so that rare errors are seen."
+SHADES = (
+    "Right answers are blue, errors orange; the orange is stretched so that rare errors are seen."
+)

@@ -1,4 +1,5 @@
-"""What every design of a detector takes and gives: truths as tensors, and candidates as B×K×6 numbers."""
+"""What every design of a detector takes and gives: truths as tensors,
+and candidates as B×K×6 numbers."""
 
 from __future__ import annotations
 
@@ -10,15 +11,21 @@ from torch import Tensor
 
 from ...core.types import Objects
 
-# Of each view: enough for crowded pictures before suppression, and the least score that can matter to an average precision.
+# Of each view: enough for crowded pictures before suppression, and the least score that can matter
+# to an average precision.
 CANDIDATES, FLOOR = 1000, 0.001
 
 
-def padded(truths: Sequence[Objects], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """float32 B×M×4 boxes, int64 B×M labels, int64 B×M kinds: 1 an object, 2 one to be ignored, 0 padding. M is at least 1."""
-    most = max(1, *(len(each) for each in truths))
-    boxes, labels, kinds = torch.zeros(len(truths), most, 4), torch.zeros(len(truths), most).long(), torch.zeros(len(truths), most).long()
-    for row, each in enumerate(truths):
+def padded(targets: Sequence[Objects], device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """float32 B×M×4 boxes, int64 B×M labels, int64 B×M kinds: 1 an object, 2 one to be ignored, 0
+    padding. M is at least 1."""
+    most = max(1, *(len(each) for each in targets))
+    boxes, labels, kinds = (
+        torch.zeros(len(targets), most, 4),
+        torch.zeros(len(targets), most).long(),
+        torch.zeros(len(targets), most).long(),
+    )
+    for row, each in enumerate(targets):
         boxes[row, : len(each)] = torch.from_numpy(each.boxes).float()
         labels[row, : len(each)] = torch.from_numpy(each.labels)
         kinds[row, : len(each)] = torch.from_numpy(each.ignore).long() + 1
@@ -26,9 +33,17 @@ def padded(truths: Sequence[Objects], device: torch.device) -> tuple[Tensor, Ten
 
 
 def best(boxes: Tensor, scores: Tensor, most: int = CANDIDATES, floor: float = FLOOR) -> Tensor:
-    """The `most` highest of B×N×classes scores, with their boxes B×N×4, as B×most×6; padded with zeros."""
+    """The `most` highest of B×N×classes scores, with their boxes B×N×4, as B×most×6;
+    padded with zeros."""
     flat = scores.flatten(1)
     values, at = flat.topk(min(most, flat.shape[1]), dim=1)
     found = boxes.gather(1, (at // scores.shape[2])[..., None].expand(-1, -1, 4))
-    rows = torch.cat([found, torch.where(values > floor, values, 0)[..., None], (at % scores.shape[2])[..., None].to(found)], 2)
+    rows = torch.cat(
+        [
+            found,
+            torch.where(values > floor, values, 0)[..., None],
+            (at % scores.shape[2])[..., None].to(found),
+        ],
+        2,
+    )
     return F.pad(rows, (0, 0, 0, most - rows.shape[1]))

@@ -1,9 +1,12 @@
-"""The classic loss of the YOLO line: weighted squares, and one cell with one anchor that answers for an object.
+"""The classic loss of the YOLO line: weighted squares, and one cell with one anchor that answers
+for an object.
 
-Source: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640), equation 3, with the anchors of YOLO9000 (CVPR 2017).
+Source: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640), equation 3, with the
+anchors of YOLO9000 (CVPR 2017).
 
-It is here to be seen and compared with. What it lacks is what came after it: an object is learnt by one place alone, however many see it
-as well; squares of probabilities have small gradients just where the answer is most wrong; and overlap measures a box otherwise.
+It is here to be seen and compared with. What it lacks is what came after it: an object is learnt by
+one place alone, however many see it as well; squares of probabilities have small gradients just
+where the answer is most wrong; and overlap measures a box otherwise.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...core.boxes import box_xyxy_to_cxcywh, paired
-from ...core.coders import encode_grid, responsible
+from ...core.boxes.coding import encode_grid, responsible
 from ...core.types import Objects
 from ...models.yolo import Grid
 from .candidates import best, padded
@@ -23,15 +26,17 @@ from .candidates import best, padded
 PLACE, NOTHING = 5.0, 0.5
 
 
-def loss(network: Grid, images: Tensor, truths: Sequence[Objects]) -> dict[str, Tensor]:
-    """Sums of squares over cells and anchors, means over the batch: centre and roots of the size, in cells and shares of the picture (λ 5);
-    confidence, which aims at the IoU, where an object is, and at 0 elsewhere (λ 0.5); classes where an object is.
+def loss(network: Grid, images: Tensor, targets: Sequence[Objects]) -> dict[str, Tensor]:
+    """Sums of squares over cells and anchors, means over the batch: centre and roots of the size,
+    in cells and shares of the picture (λ 5); confidence, which aims at the IoU, where an object is,
+    and at 0 elsewhere (λ 0.5); classes where an object is.
 
-    images: B×C×H×W, normalised. truths: in pixels of these. Cells and anchors in what is to be ignored aim at nothing.
+    images: B×C×H×W, normalised. truths: in pixels of these. Cells and anchors in what is to be
+    ignored aim at nothing.
     """
     raw = network(images).float()
     boxes = network.boxes(raw)
-    wanted, labels, kinds = padded(truths, raw.device)
+    wanted, labels, kinds = padded(targets, raw.device)
     grid = raw.shape[1], raw.shape[2]
     picture, thing = (kinds == 1).nonzero(as_tuple=True)
     goals, sides = wanted[picture, thing], wanted.new_tensor([images.shape[3], images.shape[2]])
@@ -43,13 +48,30 @@ def loss(network: Grid, images: Tensor, truths: Sequence[Objects]) -> dict[str, 
     nothing = NOTHING * confidence**2 * ~_excused(boxes.detach(), wanted, kinds)
     nothing = nothing.index_put((picture, row, column, anchor), nothing.new_zeros(()))
     cells = torch.stack([column, row], 1)
-    mine, theirs = (encode_grid(each, cells, grid) for each in (box_xyxy_to_cxcywh(found) / sides.repeat(2), shares))
+    mine, theirs = (
+        encode_grid(each, cells, grid)
+        for each in (box_xyxy_to_cxcywh(found) / sides.repeat(2), shares)
+    )
     place = (mine - theirs).square().sum()
-    classes = (said[:, 5:].sigmoid() - torch.nn.functional.one_hot(labels[picture, thing], network.classes)).square().sum()
-    parts = {"box": PLACE * place, "object": (said[:, 4].sigmoid() - fit).square().sum(), "nothing": nothing.sum(), "class": classes}
+    classes = (
+        (
+            said[:, 5:].sigmoid()
+            - torch.nn.functional.one_hot(labels[picture, thing], network.classes)
+        )
+        .square()
+        .sum()
+    )
+    parts = {
+        "box": PLACE * place,
+        "object": (said[:, 4].sigmoid() - fit).square().sum(),
+        "nothing": nothing.sum(),
+        "class": classes,
+    }
     parts = {name: value / len(images) for name, value in parts.items()}
     total = torch.stack(list(parts.values())).sum()
-    return {"total": total, "loss": total.detach()} | {name: value.detach() for name, value in parts.items()}
+    return {"total": total, "loss": total.detach()} | {
+        name: value.detach() for name, value in parts.items()
+    }
 
 
 def _excused(boxes: Tensor, wanted: Tensor, kinds: Tensor) -> Tensor:

@@ -1,7 +1,9 @@
-"""What the one-stage detectors learn by: which places answer for which objects, and what a wrong answer costs.
+"""What the one-stage detectors learn by: which places answer for which objects, and what a wrong
+answer costs.
 
-Source of the assignment: C. Feng et al., TOOD: Task-aligned One-stage Object Detection, ICCV 2021 (arXiv 2108.07755); of the loss of boxes:
-Z. Zheng et al., Distance-IoU Loss, AAAI 2020 (arXiv 1911.08287) and X. Li et al., Generalized Focal Loss, NeurIPS 2020 (arXiv 2006.04388).
+Source of the assignment: C. Feng et al., TOOD: Task-aligned One-stage Object Detection, ICCV 2021
+(arXiv 2108.07755); of the loss of boxes: Z. Zheng et al., Distance-IoU Loss, AAAI 2020 (arXiv
+1911.08287) and X. Li et al., Generalized Focal Loss, NeurIPS 2020 (arXiv 2006.04388).
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from ...core.types import Objects
 from ...models.yolo import BINS, Yolo
 from .candidates import best, padded
 
-# How much score and fit count when places compete for an object, and how many it may have: as the YOLO line has set them since 2022.
+# How much score and fit count when places compete for an object, and how many it may have: as the
+# YOLO line has set them since 2022.
 SCORE_POWER, FIT_POWER, MOST = 0.5, 6.0, 10
 # As weighed by the detectors of the YOLO line since 2023.
 WEIGHTS = {"class": 0.5, "box": 7.5, "side": 1.5}
@@ -28,8 +31,10 @@ WEIGHTS = {"class": 0.5, "box": 7.5, "side": 1.5}
 class Assigned:
     """Which places answer for objects, P of them in the whole batch.
 
-    picture, place, object: int64 P: numbers of the picture, of the place in it, of the object among `truths` of that picture.
-    score: P, what the place should say of the object's class, from 0 to 1. excused: bool B×N, places that lie in what is to be ignored.
+    picture, place, object: int64 P: numbers of the picture, of the place in it, of the object among
+    `targets` of that picture.
+    score: P, what the place should say of the object's class, from 0 to 1. excused: bool B×N,
+    places that lie in what is to be ignored.
     """
 
     picture: Tensor
@@ -40,30 +45,50 @@ class Assigned:
 
 
 @torch.no_grad()
-def assign(scores: Tensor, boxes: Tensor, centres: Tensor, finest: float, truths: tuple[Tensor, Tensor, Tensor]) -> Assigned:
-    """Task-aligned assignment (TOOD): an object is given to the ten places inside it that score √s·u⁶ highest, s being their score of its
-    class and u the IoU of their box; a place that several objects want answers for the one it overlaps most.
+def assign(
+    scores: Tensor,
+    boxes: Tensor,
+    centres: Tensor,
+    finest: float,
+    targets: tuple[Tensor, Tensor, Tensor],
+) -> Assigned:
+    """Task-aligned assignment (TOOD): an object is given to the ten places inside it that score
+    √s·u⁶ highest, s being their score of its class and u the IoU of their box; a place that several
+    objects want answers for the one it overlaps most.
 
-    scores: B×N×classes, 0 to 1. boxes: B×N×4. centres: N×2. finest: the smallest stride; a smaller object counts as so large when places
-    inside it are looked for, or it could fall between all of them. truths: from `padded`. What a place should say is its √s·u⁶, scaled so
-    that the best place of an object should say that object's best IoU.
+    scores: B×N×classes, 0 to 1. boxes: B×N×4. centres: N×2. finest: the smallest stride; a smaller
+    object counts as so large when places inside it are looked for, or it could fall between all of
+    them. truths: from `padded`. What a place should say is its √s·u⁶, scaled so that the best place
+    of an object should say that object's best IoU.
     """
-    wanted, labels, kinds = truths
-    middle, half = (wanted[..., :2] + wanted[..., 2:]) / 2, (wanted[..., 2:] - wanted[..., :2]).clamp(min=finest) / 2
+    wanted, labels, kinds = targets
+    middle, half = (
+        (wanted[..., :2] + wanted[..., 2:]) / 2,
+        (wanted[..., 2:] - wanted[..., :2]).clamp(min=finest) / 2,
+    )
     inside = ((centres - middle[:, :, None]).abs() <= half[:, :, None]).all(-1)  # B×M×N
     excused = (inside & (kinds == 2)[..., None]).any(1)
     picture, thing, place = (inside & (kinds == 1)[..., None]).nonzero(as_tuple=True)
     fit = paired(wanted[picture, thing], boxes[picture, place], "iou").clamp(0)
-    # In double precision: a sixth power of a small overlap must not become zero, or a small object would be nobody's for ever.
-    aligned = (scores[picture, place, labels[picture, thing]].double() ** SCORE_POWER) * fit.double() ** FIT_POWER
+    # In double precision: a sixth power of a small overlap must not become zero, or a small object
+    # would be nobody's for ever.
+    aligned = (
+        scores[picture, place, labels[picture, thing]].double() ** SCORE_POWER
+    ) * fit.double() ** FIT_POWER
     rows = picture * wanted.shape[1] + thing
     chosen = _best_of_each(rows, aligned, MOST)
-    picture, thing, place, rows, fit, aligned = (each[chosen] for each in (picture, thing, place, rows, fit, aligned))
+    picture, thing, place, rows, fit, aligned = (
+        each[chosen] for each in (picture, thing, place, rows, fit, aligned)
+    )
     chosen = _best_of_each(picture * len(centres) + place, fit, 1)
-    picture, thing, place, rows, fit, aligned = (each[chosen] for each in (picture, thing, place, rows, fit, aligned))
+    picture, thing, place, rows, fit, aligned = (
+        each[chosen] for each in (picture, thing, place, rows, fit, aligned)
+    )
     count = wanted.shape[0] * wanted.shape[1]
     best_fit = torch.zeros(count, device=fit.device).scatter_reduce_(0, rows, fit, "amax")
-    best_aligned = torch.zeros(count, device=fit.device, dtype=torch.float64).scatter_reduce_(0, rows, aligned, "amax")
+    best_aligned = torch.zeros(count, device=fit.device, dtype=torch.float64).scatter_reduce_(
+        0, rows, aligned, "amax"
+    )
     score = (aligned / best_aligned[rows].clamp(min=1e-300)).float() * best_fit[rows]
     excused[picture, place] = False
     return Assigned(picture, place, thing, score, excused)
@@ -74,43 +99,57 @@ def _best_of_each(rows: Tensor, values: Tensor, most: int) -> Tensor:
     by_value = torch.argsort(values, descending=True, stable=True)
     order = by_value[torch.argsort(rows[by_value], stable=True)]
     ordered = rows[order]
-    begins = torch.cat([ordered.new_ones(1, dtype=torch.bool), ordered[1:] != ordered[:-1]]) if len(ordered) else ordered.bool()
+    begins = (
+        torch.cat([ordered.new_ones(1, dtype=torch.bool), ordered[1:] != ordered[:-1]])
+        if len(ordered)
+        else ordered.bool()
+    )
     at = torch.arange(len(ordered), device=rows.device)
     first = torch.where(begins, at, 0).cummax(0).values if len(ordered) else at
     return order[at - first < most]
 
 
-def loss(network: Yolo, images: Tensor, truths: Sequence[Objects], criterion: str = "bce") -> dict[str, Tensor]:
-    """class: of all places and classes, binary cross-entropy ("bce") or varifocal ("focal"); box: 1 - CIoU, and side: the distribution of
-    each side's distance, of places that answer for objects. All are sums over the batch, over the sum of what its places should score.
+def loss(
+    network: Yolo, images: Tensor, targets: Sequence[Objects], criterion: str = "bce"
+) -> dict[str, Tensor]:
+    """class: of all places and classes, binary cross-entropy ("bce") or varifocal ("focal"); box:
+    1 - CIoU, and side: the distribution of each side's distance, of places that answer for objects.
+    All are sums over the batch, over the sum of what its places should score.
 
-    images: B×C×H×W, normalised. truths: in pixels of these. Means of B pictures, as the loop expects: the divisor is the batch's own.
+    images: B×C×H×W, normalised. truths: in pixels of these. Means of B pictures, as the loop
+    expects: the divisor is the batch's own.
     """
     maps = network.features(images)
     sizes = [tuple(each.shape[2:]) for each in maps]
     raw = network.head(maps).float()
     boxes, logits = network.boxes(raw, sizes), raw[..., network.sides :]  # type: ignore[arg-type]
     centres, strides = network.places(sizes)  # type: ignore[arg-type]
-    wanted = padded(truths, raw.device)
+    wanted = padded(targets, raw.device)
     found = assign(logits.detach().sigmoid(), boxes.detach(), centres, network.strides[0], wanted)
     aims = torch.zeros_like(logits)
     aims[found.picture, found.place, wanted[1][found.picture, found.object]] = found.score
-    # At least one a picture: nothing but background would else weigh as much as a batch full of objects.
+    # At least one a picture: nothing but background would else weigh as much as a batch full of
+    # objects.
     total = found.score.sum().clamp(min=len(images))
     parts = {"class": _of_classes(logits, aims, found.excused, criterion) / total}
     mine, theirs = boxes[found.picture, found.place], wanted[0][found.picture, found.object]
     parts["box"] = ((1 - paired(mine, theirs, "ciou")) * found.score).sum() / total
     if network.anchors is None:
         ends = _distances(theirs, centres[found.place], strides[found.place])
-        parts["side"] = (_of_sides(raw[found.picture, found.place, : network.sides], ends) * found.score).sum() / total
+        parts["side"] = (
+            _of_sides(raw[found.picture, found.place, : network.sides], ends) * found.score
+        ).sum() / total
     weighed = torch.stack([WEIGHTS[name] * value for name, value in parts.items()])
-    return {"total": weighed.sum(), "loss": weighed.sum().detach()} | {name: value.detach() for name, value in parts.items()}
+    return {"total": weighed.sum(), "loss": weighed.sum().detach()} | {
+        name: value.detach() for name, value in parts.items()
+    }
 
 
 def _of_classes(logits: Tensor, aims: Tensor, excused: Tensor, criterion: str) -> Tensor:
     each = F.binary_cross_entropy_with_logits(logits, aims, reduction="none")
     if criterion == "focal":
-        # Varifocal (Zhang et al. 2021, arXiv 2008.13367): what should be said counts by its worth, what should not by how sure it is.
+        # Varifocal (Zhang et al. 2021, arXiv 2008.13367): what should be said counts by its worth,
+        # what should not by how sure it is.
         each = each * torch.where(aims > 0, aims, 0.75 * logits.detach().sigmoid() ** 2)
     return (each * ~excused[..., None]).sum()
 
@@ -122,7 +161,8 @@ def _distances(boxes: Tensor, centres: Tensor, strides: Tensor) -> Tensor:
 
 
 def _of_sides(raw: Tensor, ends: Tensor) -> Tensor:
-    """P: cross-entropy with the two whole distances around the true one, by nearness to each (Li et al. 2020, eq. 6); mean of 4 sides."""
+    """P: cross-entropy with the two whole distances around the true one, by nearness to each (Li et
+    al. 2020, eq. 6); mean of 4 sides."""
     logs = raw.unflatten(1, (4, BINS)).log_softmax(2)
     low = ends.floor().long()
     share = ends - low

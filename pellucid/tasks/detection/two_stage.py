@@ -1,15 +1,21 @@
-"""What the R-CNN line learns from, and what it says: samples of anchors and regions, their losses, candidates.
+"""What the R-CNN line learns from, and what it says: samples of anchors and regions, their losses,
+candidates.
 
-Sources: S. Ren et al., Faster R-CNN, NeurIPS 2015, sections 3.1.2 and 3.1.3 (anchors); R. Girshick, Fast R-CNN, ICCV 2015, section 2.3
-(regions, smooth L1).
+Sources: S. Ren et al., Faster R-CNN, NeurIPS 2015, sections 3.1.2 and 3.1.3 (anchors); R. Girshick,
+Fast R-CNN, ICCV 2015, section 2.3 (regions, smooth L1).
 
 Choices and deviations:
 - What is sampled follows from the draws of each picture, so a resumed run samples the same.
-- Regions below an IoU of 0.5 are "nothing", those below 0.1 too, which Fast R-CNN leaves out: pictures here are few and small.
-- The true boxes are among the regions that are learnt from: a fresh network proposes nothing that meets an object.
-- An anchor or region more than half inside an object that is to be ignored counts neither as something nor as nothing.
-- Fast R-CNN and R-CNN learn from the proposals of the unchanged view, found once (`core.proposals.remembered`) and moved with the picture
-  by augmentation as boxes (`with_proposals`, `apart`). Searching each changed picture would take longer than learning from it.
+- Regions below an IoU of 0.5 are "nothing", those below 0.1 too, which Fast R-CNN leaves out:
+  pictures here are few and small.
+- The true boxes are among the regions that are learnt from: a fresh network proposes nothing that
+  meets an object.
+- An anchor or region more than half inside an object that is to be ignored counts neither as
+  something nor as nothing.
+- Fast R-CNN and R-CNN learn from the proposals of the unchanged view, found once
+  (`transforms.selective_search.remembered`) and moved with the picture by augmentation as boxes
+  (`with_proposals`, `apart`). Searching each changed picture would take longer than learning from
+  it.
 """
 
 from __future__ import annotations
@@ -23,11 +29,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...core.boxes import area, clip, iou, overlap_of_first
-from ...core.coders import decode_deltas, encode_deltas
-from ...core.proposals import apart
+from ...core.boxes.coding import decode_deltas, encode_deltas
 from ...core.rng import Draws
 from ...core.types import Objects
 from ...models.rcnn import DELTA_WEIGHTS, RCNN, FasterRCNN, FastRCNN
+from ...transforms.selective_search import apart
 from .candidates import best
 
 Network = FasterRCNN | FastRCNN | RCNN
@@ -40,8 +46,9 @@ UNUSED = -100
 
 
 class Met(NamedTuple):
-    """How N boxes meet the objects of a picture. overlap: float N, IoU with the nearest; which: int64 N, its number; first: bool N,
-    whether none meets some object better; excused: bool N, whether it lies in what is to be ignored."""
+    """How N boxes meet the objects of a picture. overlap: float N, IoU with the nearest; which:
+    int64 N, its number; first: bool N, whether none meets some object better; excused: bool N,
+    whether it lies in what is to be ignored."""
 
     overlap: np.ndarray
     which: np.ndarray
@@ -49,19 +56,27 @@ class Met(NamedTuple):
     excused: np.ndarray
 
 
-def loss(network: Network, images: Tensor, truths: Sequence[Objects], draws: Draws) -> dict[str, Tensor]:
-    """Of B normalised pictures, float B×C×H×W, and what is in them, in their pixels: the parts by name, and their sum "total".
+def loss(
+    network: Network, images: Tensor, targets: Sequence[Objects], draws: Draws
+) -> dict[str, Tensor]:
+    """Of B normalised pictures, float B×C×H×W, and what is in them, in their pixels: the parts by
+    name, and their sum "total".
 
-    truths: for networks that propose no boxes themselves, with proposals (`with_proposals`). draws: a row a picture.
-    Raises ValueError for such a network where no picture has any.
+    truths: for networks that propose no boxes themselves, with proposals (`with_proposals`). draws:
+    a row a picture. Raises ValueError for such a network where no picture has any.
     """
     maps = network.features(images)
-    objects, proposals = zip(*map(apart, truths), strict=True)
+    objects, proposals = zip(*map(apart, targets), strict=True)
     losses: dict[str, Tensor] = {}
     if isinstance(network, FasterRCNN):
         logits, deltas = network.rpn(maps)
-        losses = proposal_losses(logits.float(), deltas.float(), network.anchors_of(maps), objects, draws)
-        proposals = tuple(each[area(each) > 0] for each in network.proposed(maps, logits, deltas).cpu().double().numpy())
+        losses = proposal_losses(
+            logits.float(), deltas.float(), network.anchors_of(maps), objects, draws
+        )
+        proposals = tuple(
+            each[area(each) > 0]
+            for each in network.proposed(maps, logits, deltas).cpu().double().numpy()
+        )
     if not any(map(len, proposals)):
         raise ValueError("this network must be told where to look: the truths hold no proposals")
     sampled = sampled_regions(proposals, objects, draws, network.sampled, network.classes)
@@ -71,59 +86,92 @@ def loss(network: Network, images: Tensor, truths: Sequence[Objects], draws: Dra
     return losses | {"total": torch.stack(list(losses.values())).sum()}
 
 
-def candidates(network: Network, images: Tensor, proposals: Sequence[np.ndarray] | None = None) -> Tensor:
-    """Of B normalised pictures: float B×K×6, x1 y1 x2 y2 in their pixels, score, label; score 0 is unused. Before suppression.
+def candidates(
+    network: Network, images: Tensor, proposals: Sequence[np.ndarray] | None = None
+) -> Tensor:
+    """Of B normalised pictures: float B×K×6, x1 y1 x2 y2 in their pixels, score, label; score 0 is
+    unused. Before suppression.
 
-    Each region speaks for every class, with one box; the 1000 highest scores are kept. K depends on the network alone.
+    Each region speaks for every class, with one box; the 1000 highest scores are kept. K depends on
+    the network alone.
     """
-    found = network(images) if proposals is None else network(images, stacked(proposals, network.kept).to(images.device))
-    boxes = clip(decode_deltas(found.deltas.float(), found.boxes.float(), DELTA_WEIGHTS), tuple(images.shape[2:]))
+    found = (
+        network(images)
+        if proposals is None
+        else network(images, stacked(proposals, network.kept).to(images.device))
+    )
+    boxes = clip(
+        decode_deltas(found.deltas.float(), found.boxes.float(), DELTA_WEIGHTS),
+        tuple(images.shape[2:]),
+    )
     shares = found.logits.float().softmax(-1)[..., :-1] * (area(found.boxes) > 0)[..., None]
     return best(boxes, shares)
 
 
 def stacked(boxes: Sequence[np.ndarray], most: int) -> Tensor:
-    """The first `most` boxes of each picture: float B×K×4, empty ones where a picture has fewer than another."""
+    """The first `most` boxes of each picture: float B×K×4,
+    empty ones where a picture has fewer than another."""
     found = torch.zeros(len(boxes), min(most, max(1, *map(len, boxes))), 4)
     for row, each in zip(found, boxes, strict=True):
         row[: len(each)] = torch.from_numpy(np.array(each[:most], np.float32))
     return found
 
 
-# --- anchors ----------------------------------------------------------------------------------------------------------------------
+# --- anchors --------------------------------------------------------------------------------------
 
 
-def proposal_losses(logits: Tensor, deltas: Tensor, anchors: Tensor, truths: Sequence[Objects], draws: Draws) -> dict[str, Tensor]:
-    """B×N logits and B×N×4 deltas of N anchors: whether something is there, over 256 sampled ones a picture, and where."""
+def proposal_losses(
+    logits: Tensor, deltas: Tensor, anchors: Tensor, targets: Sequence[Objects], draws: Draws
+) -> dict[str, Tensor]:
+    """B×N logits and B×N×4 deltas of N anchors: whether something is there,
+    over 256 sampled ones a picture, and where."""
     places = anchors.cpu().double().numpy()
     picked, states, aims = [], [], []
-    for number, (objects, keys) in enumerate(zip(truths, draws.uniform(len(places)), strict=True)):
+    for number, (objects, keys) in enumerate(zip(targets, draws.uniform(len(places)), strict=True)):
         met, boxes = meet(places, objects), objects.boxes[~objects.ignore]
-        positive = sample((met.overlap >= SOMETHING) | met.first, keys, round(ANCHORS * ANCHOR_SHARE))
-        negative = sample((met.overlap < NOTHING) & ~met.first & ~met.excused, keys, ANCHORS - len(positive))
+        positive = sample(
+            (met.overlap >= SOMETHING) | met.first, keys, round(ANCHORS * ANCHOR_SHARE)
+        )
+        negative = sample(
+            (met.overlap < NOTHING) & ~met.first & ~met.excused, keys, ANCHORS - len(positive)
+        )
         picked.append(np.concatenate([positive, negative]) + number * len(places))
         states.append(np.arange(len(positive) + len(negative)) < len(positive))
         aims.append(boxes[met.which[positive]] if len(positive) else np.zeros((0, 4)))
-    index, something = (torch.from_numpy(np.concatenate(each)).to(logits.device) for each in (picked, states))
+    index, something = (
+        torch.from_numpy(np.concatenate(each)).to(logits.device) for each in (picked, states)
+    )
     wanted = torch.from_numpy(np.concatenate(aims)).to(logits)
     chosen = index[something]
-    far = F.smooth_l1_loss(deltas.flatten(0, 1)[chosen], encode_deltas(wanted, anchors[chosen % len(anchors)]), reduction="sum", beta=1 / 9)
+    far = F.smooth_l1_loss(
+        deltas.flatten(0, 1)[chosen],
+        encode_deltas(wanted, anchors[chosen % len(anchors)]),
+        reduction="sum",
+        beta=1 / 9,
+    )
     found = F.binary_cross_entropy_with_logits(logits.flatten()[index], something.to(logits.dtype))
     return {"proposal": found, "proposal_box": far / max(1, len(index))}
 
 
-# --- regions ----------------------------------------------------------------------------------------------------------------------
+# --- regions --------------------------------------------------------------------------------------
 
 
 def sampled_regions(
-    proposals: Sequence[np.ndarray], truths: Sequence[Objects], draws: Draws, count: int, classes: int
+    proposals: Sequence[np.ndarray],
+    targets: Sequence[Objects],
+    draws: Draws,
+    count: int,
+    classes: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each picture `count` regions, a quarter of them objects where there are as many: boxes B×count×4, labels B×count (`classes` is
-    nothing, UNUSED not learnt from), and the true boxes B×count×4; float32 and int64."""
-    boxes, aims = np.zeros((2, len(truths), count, 4), np.float32)
-    labels = np.full((len(truths), count), UNUSED)
-    most = max(len(each) + len(objects) for each, objects in zip(proposals, truths, strict=True))
-    for row, (each, objects, keys) in enumerate(zip(proposals, truths, draws.uniform(most), strict=True)):
+    """Of each picture `count` regions, a quarter of them objects where there are as many: boxes
+    B×count×4, labels B×count (`classes` is nothing, UNUSED not learnt from), and the true boxes
+    B×count×4; float32 and int64."""
+    boxes, aims = np.zeros((2, len(targets), count, 4), np.float32)
+    labels = np.full((len(targets), count), UNUSED)
+    most = max(len(each) + len(objects) for each, objects in zip(proposals, targets, strict=True))
+    for row, (each, objects, keys) in enumerate(
+        zip(proposals, targets, draws.uniform(most), strict=True)
+    ):
         wanted = objects.part(~objects.ignore)
         places = np.concatenate([wanted.boxes, each])
         met = meet(places, objects)
@@ -131,22 +179,33 @@ def sampled_regions(
         negative = sample((met.overlap < REGION) & ~met.excused, keys, count - len(positive))
         used = len(positive) + len(negative)
         boxes[row, :used] = places[np.concatenate([positive, negative])]
-        labels[row, :used] = np.concatenate([wanted.labels[met.which[positive]], np.full(len(negative), classes)])
+        labels[row, :used] = np.concatenate(
+            [wanted.labels[met.which[positive]], np.full(len(negative), classes)]
+        )
         aims[row, : len(positive)] = wanted.boxes[met.which[positive]]
     return boxes, labels, aims
 
 
-def region_losses(logits: Tensor, deltas: Tensor, boxes: Tensor, labels: Tensor, aims: Tensor) -> dict[str, Tensor]:
-    """B×K×(classes + 1) logits and B×K×4 deltas of regions: what is there, over all that are used, and where, over the objects."""
+def region_losses(
+    logits: Tensor, deltas: Tensor, boxes: Tensor, labels: Tensor, aims: Tensor
+) -> dict[str, Tensor]:
+    """B×K×(classes + 1) logits and B×K×4 deltas of regions: what is there, over all that are used,
+    and where, over the objects."""
     nothing = logits.shape[-1] - 1
     objects = (labels >= 0) & (labels < nothing)
-    far = F.smooth_l1_loss(deltas[objects], encode_deltas(aims[objects], boxes[objects], DELTA_WEIGHTS), reduction="sum")
+    far = F.smooth_l1_loss(
+        deltas[objects],
+        encode_deltas(aims[objects], boxes[objects], DELTA_WEIGHTS),
+        reduction="sum",
+    )
     used = (labels != UNUSED).sum().clamp(min=1)
-    what = F.cross_entropy(logits.flatten(0, 1), labels.flatten(), ignore_index=UNUSED, reduction="sum")
+    what = F.cross_entropy(
+        logits.flatten(0, 1), labels.flatten(), ignore_index=UNUSED, reduction="sum"
+    )
     return {"class": what / used, "box": far / used}
 
 
-# --- both -------------------------------------------------------------------------------------------------------------------------
+# --- both -----------------------------------------------------------------------------------------
 
 
 def meet(boxes: np.ndarray, objects: Objects) -> Met:
@@ -154,7 +213,12 @@ def meet(boxes: np.ndarray, objects: Objects) -> Met:
     wanted, ignored = objects.boxes[~objects.ignore], objects.boxes[objects.ignore]
     excused = (overlap_of_first(boxes, ignored) > 0.5).any(1)
     if not len(wanted) or not len(boxes):
-        return Met(np.zeros(len(boxes)), np.zeros(len(boxes), np.int64), np.zeros(len(boxes), bool), excused)
+        return Met(
+            np.zeros(len(boxes)),
+            np.zeros(len(boxes), np.int64),
+            np.zeros(len(boxes), bool),
+            excused,
+        )
     overlaps = iou(boxes, wanted)
     most = overlaps.max(0)
     first = ((overlaps == most) & (most > 0)).any(1)

@@ -1,4 +1,4 @@
-"""The views of one picture that a detector is asked about, each with its `Placement`."""
+"""The views of one picture that a detector is asked about, each with its `ViewTransform`."""
 
 from __future__ import annotations
 
@@ -6,40 +6,48 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from ...core import crops, tiles
-from ...core.crops import View
-from ...core.images import fit
-from ...core.types import Objects, Placement
+from ...core.types import Objects, ViewTransform
+from ...data.images import fit
+from ...transforms import tiles, tta
+from ...transforms.tta import View
 
 Fill = float | Sequence[float]
 
 
 def one(image: np.ndarray, size: tuple[int, int], fill: Fill, resolution: float) -> list[View]:
     """The whole picture, H×W×C, fitted into `size` (height, width)."""
-    return crops.one(image, size, fill)
+    return tta.one(image, size, fill)
 
 
 def flip(image: np.ndarray, size: tuple[int, int], fill: Fill, resolution: float) -> list[View]:
     """The fitted picture and its mirror image."""
-    return crops.flip(image, size, fill)
+    return tta.flip(image, size, fill)
 
 
 def in_tiles(image: np.ndarray, size: tuple[int, int], fill: Fill, resolution: float) -> list[View]:
-    """The whole picture and its overlapping tiles, at the scale (pixels of a view for one of the picture) of training."""
+    """The whole picture and its overlapping tiles, at the scale (pixels of a view for one of the
+    picture) of training."""
     height, width = image.shape[:2]
-    scaled, placement = fit(image, (max(1, round(height * resolution)), max(1, round(width * resolution))), fill)
-    return [(view, placement.then(cut)) for view, cut in tiles.views(scaled, size, fill)]
+    scaled, transform = fit(
+        image, (max(1, round(height * resolution)), max(1, round(width * resolution))), fill
+    )
+    return [(view, transform.then(cut)) for view, cut in tiles.views(scaled, size, fill)]
 
 
-VIEWS: Mapping[str, Callable[[np.ndarray, tuple[int, int], Fill, float], list[View]]] = {"one": one, "flip": flip, "tiles": in_tiles}
+VIEWS: Mapping[str, Callable[[np.ndarray, tuple[int, int], Fill, float], list[View]]] = {
+    "one": one,
+    "flip": flip,
+    "tiles": in_tiles,
+}
 
 
-def moved(objects: Objects, placement: Placement) -> Objects:
+def moved(objects: Objects, transform: ViewTransform) -> Objects:
     """Objects in pixels of their picture, to those of a view that shows the whole of it."""
-    return Objects(through(objects.boxes, placement.forward), objects.labels, objects.ignore)
+    return Objects(through(objects.boxes, transform.forward), objects.labels, objects.ignore)
 
 
 def through(boxes_xyxy: np.ndarray, way: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """N×4 along a placement's `forward` or `backward`; corners change places where a view is mirrored."""
+    """N×4 along a placement's `forward` or `backward`;
+    corners change places where a view is mirrored."""
     corners = way(boxes_xyxy.reshape(-1, 2)).reshape(-1, 2, 2)
     return np.concatenate([corners.min(1), corners.max(1)], 1)

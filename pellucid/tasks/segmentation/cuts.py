@@ -1,4 +1,5 @@
-"""What training sees: random crops of views, the truth with them, turned, bent and coloured alike."""
+"""What training sees: random crops of views, the truth with them, turned,
+bent and coloured alike."""
 
 from __future__ import annotations
 
@@ -8,29 +9,46 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from ...core.augment import Augmentation, change, recolour
-from ...core.patches import mirrored, taken_labels
 from ...core.rng import Draws
 from ...core.types import IGNORE, Batch, Mask
+from ...transforms.augment import Augmentation, change, recolour
+from ...transforms.sliding_window import mirrored, taken_labels
 from .looks import labels_in
 
-# Of the crops so many are around a pixel of some class but the first, where a view has any (nnU-Net, Isensee et al. 2021: a third).
+# Of the crops so many are around a pixel of some class but the first, where a view has any
+# (nnU-Net, Isensee et al. 2021: a third).
 AIMED = 1 / 2
-# A crop that is resampled is cut so much larger, and loses its border after that: so no corner shows what was never there.
+# A crop that is resampled is cut so much larger, and loses its border after that: so no corner
+# shows what was never there.
 LARGER = 1.5
 
 
-def cut(batch: Batch, patch: Sequence[int], how: Augmentation, rng: Draws, annotators: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Float B×C×patch of the stored depth and uint8 B×A×patch, of the views and of what A annotators say of them."""
-    wide = [round(side * LARGER) if how.resamples and axis >= len(patch) - 2 else side for axis, side in enumerate(patch)]
+def cut(
+    batch: Batch, patch: Sequence[int], how: Augmentation, rng: Draws, annotators: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Float B×C×patch of the stored depth and uint8 B×A×patch, of the views and of what A
+    annotators say of them."""
+    wide = [
+        round(side * LARGER) if how.resamples and axis >= len(patch) - 2 else side
+        for axis, side in enumerate(patch)
+    ]
     shown = _labels(batch, annotators)
     draws = rng.uniform(2 + len(patch))
     images, labels = [], []
     for row, (view, said) in enumerate(zip(batch.images, shown, strict=True)):
-        origin = [at - (w - p) // 2 for at, w, p in zip(_origin(said[0], patch, draws[row]), wide, patch, strict=True)]
+        origin = [
+            at - (w - p) // 2
+            for at, w, p in zip(_origin(said[0], patch, draws[row]), wide, patch, strict=True)
+        ]
         images.append(_window(view, origin, wide).float())
         labels.append(_window_of_labels(said, origin, wide))
-    return _moved(torch.stack(images), torch.from_numpy(np.stack(labels)).to(batch.images.device), patch, how, rng)
+    return _moved(
+        torch.stack(images),
+        torch.from_numpy(np.stack(labels)).to(batch.images.device),
+        patch,
+        how,
+        rng,
+    )
 
 
 def labels_of(batch: Batch, annotators: Sequence[int]) -> torch.Tensor:
@@ -39,21 +57,27 @@ def labels_of(batch: Batch, annotators: Sequence[int]) -> torch.Tensor:
 
 
 def _labels(batch: Batch, annotators: Sequence[int]) -> list[np.ndarray]:
-    """Of each view uint8 A×size. A mask is unpacked once a batch, however many of its views are in it."""
+    """Of each view uint8 A×size. A mask is unpacked once a batch,
+    however many of its views are in it."""
     unpacked: dict[int, list[np.ndarray]] = {}
     found = []
-    for truth, placement in zip(batch.truths, batch.placements, strict=True):
-        mask: Mask = truth
+    for target, transform in zip(batch.targets, batch.transforms, strict=True):
+        mask: Mask = target
         if id(mask) not in unpacked:
             unpacked[id(mask)] = [mask.labels(number) for number in annotators]
-        found.append(np.stack([labels_in(labels, placement) for labels in unpacked[id(mask)]]))
+        found.append(np.stack([labels_in(labels, transform) for labels in unpacked[id(mask)]]))
     return found
 
 
 def _origin(labels: np.ndarray, patch: Sequence[int], draws: np.ndarray) -> list[int]:
-    """Where a crop begins in its view: anywhere in what the picture covers of it, or around a pixel of a class that is drawn."""
+    """Where a crop begins in its view: anywhere in what the picture covers of it, or around a pixel
+    of a class that is drawn."""
     aimed, which, *where = draws.tolist()
-    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:IGNORE]) + 1 if aimed < AIMED else np.empty(0, np.int64)
+    present = (
+        np.flatnonzero(np.bincount(labels.ravel(), minlength=256)[1:IGNORE]) + 1
+        if aimed < AIMED
+        else np.empty(0, np.int64)
+    )
     if len(present):
         rows = np.flatnonzero(labels == present[int(which * len(present))])
         centre = np.unravel_index(rows[int(where[0] * len(rows))], labels.shape)
@@ -63,9 +87,16 @@ def _origin(labels: np.ndarray, patch: Sequence[int], draws: np.ndarray) -> list
         wanted = []
         for axis, (side, share) in enumerate(zip(patch, where, strict=True)):
             there = np.flatnonzero(known.any(axis=tuple(a for a in range(known.ndim) if a != axis)))
-            low, high = (int(there[0]), int(there[-1]) + 1 - side) if len(there) else (0, labels.shape[axis] - side)
+            low, high = (
+                (int(there[0]), int(there[-1]) + 1 - side)
+                if len(there)
+                else (0, labels.shape[axis] - side)
+            )
             wanted.append(low + int(share * (max(high - low, 0) + 1)))
-    return [min(max(at, 0), max(whole - side, 0)) for at, side, whole in zip(wanted, patch, labels.shape, strict=True)]
+    return [
+        min(max(at, 0), max(whole - side, 0))
+        for at, side, whole in zip(wanted, patch, labels.shape, strict=True)
+    ]
 
 
 def _window(view: torch.Tensor, origin: Sequence[int], size: Sequence[int]) -> torch.Tensor:
@@ -75,7 +106,9 @@ def _window(view: torch.Tensor, origin: Sequence[int], size: Sequence[int]) -> t
         if start >= 0 and start + side <= whole:
             view = view.narrow(axis, start, side)
         else:
-            view = view.index_select(axis, torch.from_numpy(mirrored(start, side, whole)).to(view.device))
+            view = view.index_select(
+                axis, torch.from_numpy(mirrored(start, side, whole)).to(view.device)
+            )
     return view
 
 
@@ -86,7 +119,8 @@ def _window_of_labels(labels: np.ndarray, origin: Sequence[int], size: Sequence[
 def _moved(
     images: torch.Tensor, labels: torch.Tensor, patch: Sequence[int], how: Augmentation, rng: Draws
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Geometry of the last two axes, the same in every slice; then what is left of a wider crop; then whole turns and reflections."""
+    """Geometry of the last two axes, the same in every slice; then what is left of a wider crop;
+    then whole turns and reflections."""
     images, folded = images.flatten(1, -3), images.shape
     labels, said = labels.flatten(1, -3), labels.shape
     if how.resamples or how.mirror or how.shift:
@@ -94,22 +128,37 @@ def _moved(
         images = changed.images(images, images.mean((0, 2, 3)))
         labels = changed.masks(labels, IGNORE)
     top, left = (images.shape[2] - patch[-2]) // 2, (images.shape[3] - patch[-1]) // 2
-    images, labels = (each[:, :, top : top + patch[-2], left : left + patch[-1]] for each in (images, labels))
+    images, labels = (
+        each[:, :, top : top + patch[-2], left : left + patch[-1]] for each in (images, labels)
+    )
     images, labels = _turned(images, labels, how, rng)
-    images, labels = images.reshape(*folded[:-2], *patch[-2:]), labels.reshape(*said[:-2], *patch[-2:])
+    images, labels = (
+        images.reshape(*folded[:-2], *patch[-2:]),
+        labels.reshape(*said[:-2], *patch[-2:]),
+    )
     if len(patch) == 3 and how.mirror:
-        back = torch.from_numpy(rng.uniform()[:, 0] < how.mirror).to(images.device)[:, None, None, None, None]
-        images, labels = torch.where(back, images.flip(2), images), torch.where(back, labels.flip(2), labels)
+        back = torch.from_numpy(rng.uniform()[:, 0] < how.mirror).to(images.device)[
+            :, None, None, None, None
+        ]
+        images, labels = (
+            torch.where(back, images.flip(2), images),
+            torch.where(back, labels.flip(2), labels),
+        )
     return images, labels
 
 
-def _turned(images: torch.Tensor, labels: torch.Tensor, how: Augmentation, rng: Draws) -> tuple[torch.Tensor, torch.Tensor]:
+def _turned(
+    images: torch.Tensor, labels: torch.Tensor, how: Augmentation, rng: Draws
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Each row by 90, 180 or 270 degrees with a probability, where the crop is a square."""
     if not how.turn or images.shape[2] != images.shape[3]:
         return images, labels
     draw = rng.uniform(2)
     quarters = np.where(draw[:, 0] < how.turn, 1 + (draw[:, 1] * 3).astype(np.int64), 0).tolist()
-    turned = [[torch.rot90(row, k, (1, 2)) for row, k in zip(each, quarters, strict=True)] for each in (images, labels)]
+    turned = [
+        [torch.rot90(row, k, (1, 2)) for row, k in zip(each, quarters, strict=True)]
+        for each in (images, labels)
+    ]
     return torch.stack(turned[0]), torch.stack(turned[1])
 
 
@@ -118,14 +167,21 @@ def recoloured(images: torch.Tensor, how: Augmentation, rng: Draws, top: float) 
     if not how.recolours:
         return images
     flat = images.flatten(2, -2) if images.ndim == 5 else images
-    return (recolour(flat / top, how, rng, np.zeros((0, images.shape[1]))) * top).reshape(images.shape)
+    return (recolour(flat / top, how, rng, np.zeros((0, images.shape[1]))) * top).reshape(
+        images.shape
+    )
 
 
 def targets(labels: torch.Tensor, classes: int) -> torch.Tensor:
-    """uint8 B×A×… of A annotators, to int64 B×… of one, or float B×classes×…, the share of annotators for each class; a pixel that any of
-    them leaves out has no class."""
+    """uint8 B×A×… of A annotators, to int64 B×… of one, or float B×classes×…, the share of
+    annotators for each class; a pixel that any of them leaves out has no class."""
     if labels.shape[1] == 1:
         return labels[:, 0].long()
     known = (labels != IGNORE).all(1)
-    shares = F.one_hot(torch.where(known[:, None], labels.long(), 0), classes).float().mean(1).movedim(-1, 1)
+    shares = (
+        F.one_hot(torch.where(known[:, None], labels.long(), 0), classes)
+        .float()
+        .mean(1)
+        .movedim(-1, 1)
+    )
     return shares * known[:, None]

@@ -1,4 +1,5 @@
-"""What anybody gets without a network: a threshold and morphology, chosen on the training and validation pictures."""
+"""What anybody gets without a network: a threshold and morphology, chosen on the training and
+validation pictures."""
 
 from __future__ import annotations
 
@@ -6,20 +7,30 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
-from ...core import threshold_baseline
-from ...core.types import Prediction, Sample
+from ...baselines import threshold
+from ...core.types import Prediction
+from ...data.sample import Sample
 from ..task import Baseline
 
 
-def rivals(parts: Mapping[str, Sequence[Sample]], classes: tuple[str, ...], annotator: int, seed: int) -> Iterator[Baseline]:
+def rivals(
+    parts: Mapping[str, Sequence[Sample]], classes: tuple[str, ...], annotator: int, seed: int
+) -> Iterator[Baseline]:
     started = time.perf_counter()
     learnt = [*parts["train"], *parts["validation"]]
-    found = threshold_baseline.fit([sample.pixels() for sample in learnt], [sample.truth.labels(annotator) for sample in learnt], seed)
-    answers = {part: [_answer(sample, classes, found) for sample in parts[part]] for part in ("validation", "test")}
+    found = threshold.fit(
+        [sample.pixels() for sample in learnt],
+        [sample.target.labels(annotator) for sample in learnt],
+        seed,
+    )
+    answers = {
+        part: [_answer(sample, classes, found) for sample in parts[part]]
+        for part in ("validation", "test")
+    }
     about = {"settings": asdict(found), "seconds": round(time.perf_counter() - started, 2)}
     yield "threshold and morphology", about, answers
 
 
-def _answer(sample: Sample, classes: tuple[str, ...], found: threshold_baseline.Settings) -> Prediction:
-    mask = threshold_baseline.answer(sample.pixels(), found)
+def _answer(sample: Sample, classes: tuple[str, ...], found: threshold.Settings) -> Prediction:
+    mask = threshold.answer(sample.pixels(), found)
     return Prediction(sample.source, mask.shape, classes, mask=mask)

@@ -1,4 +1,5 @@
-"""What would it look like sharper? A picture made two, three or four times as large, learnt from sharp pictures that were made small."""
+"""What would it look like sharper? A picture made two, three or four times as large, learnt from
+sharp pictures that were made small."""
 
 from __future__ import annotations
 
@@ -13,18 +14,19 @@ import torch
 from torch import nn
 
 from ... import models
-from ...core import formats, images
-from ...core.augment import POLICIES, Augmentation
-from ...core.draw import to_rgb8
-from ...core.draw_masks import PICTURE_FILES
 from ...core.errors import DataError, ModelError, UsageError, did_you_mean
-from ...core.fidelity import SIDE
-from ...core.formats import Reading
-from ...core.images import Header
-from ...core.patches import Windows
-from ...core.resize import bicubic, bicubic_array
 from ...core.rng import Draws
-from ...core.types import Batch, Placement, Prediction, Sample
+from ...core.types import Batch, Prediction, ViewTransform
+from ...data import formats, images
+from ...data.formats import Dataset
+from ...data.images import Header
+from ...data.sample import Sample
+from ...metrics.image_quality import SIDE
+from ...plots.annotate import to_rgb8
+from ...plots.masks import PICTURE_FILES
+from ...transforms.augment import POLICIES, Augmentation
+from ...transforms.resize import bicubic, bicubic_array
+from ...transforms.sliding_window import Windows
 from .. import pixels
 from ..common import all_that_learns, arrived, spans, travelling, truths_of
 from ..page import Section
@@ -37,7 +39,8 @@ from .sheet import worst
 
 # There are no classes; what is counted has a name all the same.
 KINDS = ("sharp pictures",)
-# A side of the middle of a window, in pixels of the sharp picture: larger pictures are seen through several.
+# A side of the middle of a window, in pixels of the sharp picture: larger pictures are seen through
+# several.
 MIDDLE = 384
 # Making a picture small looks so many small pixels far; and so far does taking its colours back.
 REACH = 3
@@ -50,17 +53,25 @@ CROPPINGS = ("one", "flip", "tiles")
 
 @dataclass(frozen=True)
 class SuperResolution(Task):
-    """size: (height, width) of a view, a window of the sharp picture; of a small picture that is asked about, that by the factor.
-    channels, bits: of the sharp pictures. factor: how many times as large a picture becomes. colours: "luma", the network is told of
-    brightness alone, or "rgb". margin: small pixels at each side of a window of which nothing is said, for the network does not see
-    enough there. width: maps in the middle of the network, None for its own.
-    What follows `model` is of training alone and does not travel with the weights. crops: whether a mirror image is asked about too.
+    """size: (height, width) of a view, a window of the sharp picture; of a small picture that is
+    asked about, that by the factor. channels, bits: of the sharp pictures. factor: how many times
+    as large a picture becomes. colours: "luma", the network is told of brightness alone, or "rgb".
+    margin: small pixels at each side of a window of which nothing is said, for the network does not
+    see enough there. width: maps in the middle of the network, None for its own.
+    What follows `model` is of training alone and does not travel with the weights. crops: whether a
+    mirror image is asked about too.
     """
 
     name = "superresolution"
     counted = "pictures"
-    worst = "The pictures that came out worst, where they did most: the sharp one, bicubic enlargement, the answer, and its error."
-    seen = "Random crops of training pictures, turned and mirrored, as they are to come back: the network is given each of them made small."
+    worst = (
+        "The pictures that came out worst, where they did most: the sharp one, bicubic "
+        "enlargement, the answer, and its error."
+    )
+    seen = (
+        "Random crops of training pictures, turned and mirrored, as they are to come back: the "
+        "network is given each of them made small."
+    )
     has_baselines = True
     writes = PICTURE_FILES
 
@@ -82,7 +93,11 @@ class SuperResolution(Task):
 
     @property
     def input(self) -> tuple[int, int, int]:  # type: ignore[override]
-        return 1 if self.colours == "luma" else self.channels, self.size[0] // self.factor, self.size[1] // self.factor
+        return (
+            1 if self.colours == "luma" else self.channels,
+            self.size[0] // self.factor,
+            self.size[1] // self.factor,
+        )
 
     @property
     def design(self) -> str:
@@ -92,26 +107,35 @@ class SuperResolution(Task):
     def answers(self) -> None:
         return None
 
-    # --- data -------------------------------------------------------------------------------------------------------------------
+    # --- data -------------------------------------------------------------------------------------
 
     @staticmethod
     def recognises(source: str | Path) -> bool:
         return formats.recognise_sharp(source)
 
     @staticmethod
-    def read(source: str | Path) -> Reading:
+    def read(source: str | Path) -> Dataset:
         reading = formats.read_sharp(source)
-        samples = tuple(replace(sample, truth=Original(sample, sample.truth)) for sample in reading.samples)
-        return replace(reading, samples=samples, classes=KINDS, notes=(*reading.notes, *_supplied(samples)))
+        samples = tuple(
+            replace(sample, target=Original(sample, sample.target)) for sample in reading.samples
+        )
+        return replace(
+            reading, samples=samples, classes=KINDS, notes=(*reading.notes, *_supplied(samples))
+        )
 
     @staticmethod
-    def propose(settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> dict[str, Any]:
+    def propose(
+        settings: Mapping[str, Any], reading: Dataset, headers: Sequence[Header]
+    ) -> dict[str, Any]:
         refuse_settings_of_words(settings)
         SuperResolution.refuse(reading)
         policy = settings["augment"] or "quarters"
         factor, model = settings["factor"] or 2, settings["model"] or "residual_sr"
         frame = 2 * factor * _margin(model, factor, settings["width"])
-        height, width = (min(MIDDLE, max(getattr(header, side) for header in headers)) for side in ("height", "width"))
+        height, width = (
+            min(MIDDLE, max(getattr(header, side) for header in headers))
+            for side in ("height", "width")
+        )
         shorter = int(np.median([min(header.height, header.width) for header in headers]))
         size = (-(-height // factor) * factor + frame, -(-width // factor) * factor + frame)
         return {
@@ -134,13 +158,21 @@ class SuperResolution(Task):
         }
 
     @classmethod
-    def open(cls, settings: Mapping[str, Any], reading: Reading, headers: Sequence[Header]) -> SuperResolution:
+    def open(
+        cls, settings: Mapping[str, Any], reading: Dataset, headers: Sequence[Header]
+    ) -> SuperResolution:
         factor, channels = settings["factor"], pixels.common_channels(headers)
         if channels not in (1, 3):
-            raise DataError(f"{reading.root or reading.name}: pictures of {channels} channels; grey ones and RGB can be made larger")
+            raise DataError(
+                f"{reading.root or reading.name}: pictures of {channels} channels; grey ones and "
+                "RGB can be made larger"
+            )
         if settings["colours"] == "rgb" and channels == 1:
             raise UsageError("colours: rgb, but all pictures are grey; leave it out")
-        margin, size = _margin(settings["model"], factor, settings["width"]), tuple(settings["size"])
+        margin, size = (
+            _margin(settings["model"], factor, settings["width"]),
+            tuple(settings["size"]),
+        )
         refuse_sizes(settings["model"], factor, margin, size, settings["patch"])
         return cls(
             classes=KINDS,
@@ -166,48 +198,69 @@ class SuperResolution(Task):
     def to_json(self) -> dict[str, Any]:
         return travelling(self)
 
-    def relabelled(self, reading: Reading) -> Reading:
+    def relabelled(self, reading: Dataset) -> Dataset:
         return reading
 
     @staticmethod
-    def refuse(reading: Reading) -> None:
+    def refuse(reading: Dataset) -> None:
         if len(reading.samples) < 2:
-            raise DataError(f"{reading.root or reading.name}: one picture cannot be shared out for learning and testing; add some")
+            raise DataError(
+                f"{reading.root or reading.name}: one picture cannot be shared out for learning "
+                "and testing; add some"
+            )
 
     @staticmethod
-    def strata(reading: Reading) -> tuple[np.ndarray, tuple[str, ...]]:
+    def strata(reading: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
         return np.zeros(len(reading.samples), np.int64), ("pictures",)
 
     @staticmethod
     def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
         return dict.fromkeys(KINDS, len(samples))
 
-    def truths(self, samples: Sequence[Sample]) -> np.ndarray:
+    def targets(self, samples: Sequence[Sample]) -> np.ndarray:
         return truths_of(samples)
 
-    def measured(self, images: np.ndarray, truths: Any = None, placements: Sequence[Placement] = ()) -> SuperResolution:
+    def measured(
+        self, images: np.ndarray, targets: Any = None, transforms: Sequence[ViewTransform] = ()
+    ) -> SuperResolution:
         """Nothing is measured: the network is given pixels from 0 to 1."""
         return self
 
-    def views(self, sample: Sample) -> list[tuple[np.ndarray, Placement]]:
-        """Windows of a sharp picture, or of a small one that nobody knows sharper, which are smaller by the factor."""
+    def views(self, sample: Sample) -> list[tuple[np.ndarray, ViewTransform]]:
+        """Windows of a sharp picture, or of a small one that nobody knows sharper, which are
+        smaller by the factor."""
         picture = sample.pixels()
         source_size = picture.shape[:2]
-        if sample.truth is None:
+        if sample.target is None:
             shown, grown = pictures.asked(picture), self.factor
         else:
-            shown, grown = pictures.cut(pixels.stored(picture, self.channels, self.bits), self.factor), 1
+            shown, grown = (
+                pictures.cut(pixels.stored(picture, self.channels, self.bits), self.factor),
+                1,
+            )
             least = SIDE + 2 * self.factor
             if min(shown.shape[:2]) < least:
-                said = f"{source_size[0]}×{source_size[1]} pixels are too few to compare at a factor of {self.factor}"
-                raise DataError(f"{sample.source}: {said}; leave out pictures with a side under {-(-least // self.factor) * self.factor}")
+                said = (
+                    f"{source_size[0]}×{source_size[1]} pixels are too few to compare at a factor "
+                    f"of {self.factor}"
+                )
+                raise DataError(
+                    f"{sample.source}: {said}; leave out pictures with a side under "
+                    f"{-(-least // self.factor) * self.factor}"
+                )
         views = pictures.windows_of(shown, self._windows(grown), source_size)
-        return [each for view in views for each in ((view, pictures.mirrored(view)) if self.crops == "flip" else (view,))]
+        return [
+            each
+            for view in views
+            for each in ((view, pictures.mirrored(view)) if self.crops == "flip" else (view,))
+        ]
 
     def _windows(self, grown: int) -> Windows:
         """Of a picture that is still to grow by so much."""
         small = self.factor // grown
-        return Windows((self.size[0] // grown, self.size[1] // grown), self.margin * small, step=small)
+        return Windows(
+            (self.size[0] // grown, self.size[1] // grown), self.margin * small, step=small
+        )
 
     def find(self, path: Path) -> list[Sample] | None:
         return None
@@ -223,37 +276,54 @@ class SuperResolution(Task):
         return self
 
     def with_threshold(self, value: float) -> SuperResolution:
-        raise UsageError("threshold: nothing is said to be there or not in a picture that is made larger; leave it out")
+        raise UsageError(
+            "threshold: nothing is said to be there or not in a picture that is made larger; "
+            "leave it out"
+        )
 
-    def order(self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator) -> list[np.ndarray]:
-        """All windows, again and again in another order until there are crops enough: each time another crop."""
+    def order(
+        self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """All windows, again and again in another order until there are crops enough: each time
+        another crop."""
         count = int(views.sum())
         chosen = np.concatenate([rng.permutation(count) for _ in range(-(-CROPS // count))])
         return np.split(chosen, range(self.batch, len(chosen), self.batch))
 
-    # --- learning ---------------------------------------------------------------------------------------------------------------
+    # --- learning ---------------------------------------------------------------------------------
 
     def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
-        """Random crops of the sharp windows, turned and mirrored; the truths are what becomes of them as small pictures, in 0…1."""
+        """Random crops of the sharp windows, turned and mirrored; the truths are what becomes of
+        them as small pictures, in 0…1."""
         how, side = self.augmentation, self.patch
         draws = rng.uniform(5)
         crops = []
-        for image, placement, (down, across, mirror, turn, which) in zip(batch.images, batch.placements, draws, strict=True):
-            sides = zip(pictures.real_part(placement, self.factor), self.size, (down, across), strict=True)
+        for image, transform, (down, across, mirror, turn, which) in zip(
+            batch.images, batch.transforms, draws, strict=True
+        ):
+            sides = zip(
+                pictures.real_part(transform, self.factor), self.size, (down, across), strict=True
+            )
             y, x = (self._start(first, last, whole, place) for (first, last), whole, place in sides)
             crop = image[:, y : y + side, x : x + side].float()
             crop = crop.rot90(1 + int(3 * which), (1, 2)) if turn < how.turn else crop
             crops.append(crop.flip(2) if mirror < how.mirror else crop)
         sharp = torch.stack(crops)
-        return replace(batch, images=sharp, truths=pictures.shrunk(sharp / self._top, self.factor, self._top))
+        return replace(
+            batch, images=sharp, targets=pictures.shrunk(sharp / self._top, self.factor, self._top)
+        )
 
     def _start(self, first: int, last: int, whole: int, place: float) -> int:
-        """Of a crop, at a share of the way along the part of a window that shows something; where that is too short, it reaches beyond."""
+        """Of a crop, at a share of the way along the part of a window that shows something; where
+        that is too short, it reaches beyond."""
         return min(first, whole - self.patch) + int((max(0, last - first - self.patch) + 1) * place)
 
     def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
         shown = (batch.images.float() / self._top).permute(0, 2, 3, 1).cpu().numpy()
-        size = f"{shown.shape[2] // self.factor}×{shown.shape[1] // self.factor} → {shown.shape[2]}×{shown.shape[1]}"
+        size = (
+            f"{shown.shape[2] // self.factor}×{shown.shape[1] // self.factor} → "
+            f"{shown.shape[2]}×{shown.shape[1]}"
+        )
         return [(to_rgb8(picture), size) for picture in shown]
 
     def build(self) -> nn.Module:
@@ -263,12 +333,20 @@ class SuperResolution(Task):
         return all_that_learns(network)
 
     def on_features(self) -> SuperResolution:
-        raise UsageError("freeze: features of crops, of which no two are alike, are not kept; leave out the cache")
+        raise UsageError(
+            "freeze: features of crops, of which no two are alike, are not kept; "
+            "leave out the cache"
+        )
 
-    def loss(self, network: nn.Module, batch: Batch, turn: int, rng: Draws) -> dict[str, torch.Tensor]:
-        """Of what the network is told of, brightness or RGB; the outermost pixels, which a crop shows too little of, do not count."""
+    def loss(
+        self, network: nn.Module, batch: Batch, turn: int, rng: Draws
+    ) -> dict[str, torch.Tensor]:
+        """Of what the network is told of, brightness or RGB; the outermost pixels, which a crop
+        shows too little of, do not count."""
         rim = self.factor
-        error = (network(self._told(batch.truths)).float() - self._told(batch.images / self._top))[..., rim:-rim, rim:-rim]
+        error = (network(self._told(batch.targets)).float() - self._told(batch.images / self._top))[
+            ..., rim:-rim, rim:-rim
+        ]
         return {"total": CRITERIA[self.criterion](error)}
 
     @property
@@ -279,72 +357,106 @@ class SuperResolution(Task):
     def _told(self, images: torch.Tensor) -> torch.Tensor:
         return pictures.brightness(images) if self.colours == "luma" else images
 
-    # --- answers ----------------------------------------------------------------------------------------------------------------
+    # --- answers ----------------------------------------------------------------------------------
 
     def outputs(self, network: nn.Module, batch: Batch) -> torch.Tensor:
-        """B×C×H×W in 0…1, the windows made large, without their margins; sharp ones are made small first."""
+        """B×C×H×W in 0…1, the windows made large, without their margins;
+        sharp ones are made small first."""
         if pictures.asks(batch.images):
             low = batch.images[:, : pictures.ALPHA].float() / 65535
         else:
             low = pictures.shrunk(batch.images.float() / self._top, self.factor, self._top)
-            low = pictures.continued(low, list(batch.placements), self.factor)
+            low = pictures.continued(low, list(batch.transforms), self.factor)
         return self._inner(self._enlarged(network, low), self.margin * self.factor)
 
     def _enlarged(self, network: nn.Module, low: torch.Tensor) -> torch.Tensor:
         large = network(self._told(low)).float()
-        return pictures.coloured(large, bicubic(low, self.factor)) if self.colours == "luma" else large
+        return (
+            pictures.coloured(large, bicubic(low, self.factor)) if self.colours == "luma" else large
+        )
 
     @staticmethod
     def _inner(answers: torch.Tensor, margin: int) -> torch.Tensor:
-        return answers[..., margin : answers.shape[-2] - margin, margin : answers.shape[-1] - margin]
+        return answers[
+            ..., margin : answers.shape[-2] - margin, margin : answers.shape[-1] - margin
+        ]
 
     def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
-        asked, placements = pictures.asks(batch.images), list(batch.placements)
+        asked, transforms = pictures.asks(batch.images), list(batch.transforms)
         grown = self.factor if asked else 1
         found = []
         for i, end in spans(tuple(batch.sources)):
-            source_size = placements[i].source_size
+            source_size = transforms[i].source_size
             size = tuple(side * grown - side * grown % self.factor for side in source_size)
-            place = (placements[i:end], self._windows(grown).margin, grown, size)
+            place = (transforms[i:end], self._windows(grown).margin, grown, size)
             picture = pictures.joined(outputs[i:end], *place)
             bits = self.bits
             if asked:
                 channels, bits = pictures.held(batch.images[i:end])
                 picture = picture if channels > 2 else picture.mean(0, keepdim=True)
                 if channels in (2, 4):
-                    alpha = bicubic(batch.images[i:end, pictures.ALPHA : pictures.ALPHA + 1].float() / 65535, self.factor)
-                    picture = torch.cat([picture, pictures.joined(self._inner(alpha, self.margin * self.factor), *place)])
-            found.append(Prediction(batch.sources[i], source_size, picture=pictures.as_stored(picture, bits)))
+                    alpha = bicubic(
+                        batch.images[i:end, pictures.ALPHA : pictures.ALPHA + 1].float() / 65535,
+                        self.factor,
+                    )
+                    picture = torch.cat(
+                        [
+                            picture,
+                            pictures.joined(self._inner(alpha, self.margin * self.factor), *place),
+                        ]
+                    )
+            found.append(
+                Prediction(batch.sources[i], source_size, picture=pictures.as_stored(picture, bits))
+            )
         return found
 
     def together(self, answers: Sequence[Prediction]) -> Prediction:
         """The mean of the pictures."""
         made = [answer.picture for answer in answers if answer.picture is not None]
         if len({picture.shape for picture in made}) > 1:
-            raise ModelError(f"{answers[0].source}: these models enlarge by different factors, so their pictures have no mean")
+            raise ModelError(
+                f"{answers[0].source}: these models enlarge by different factors, so their "
+                "pictures have no mean"
+            )
         mean = np.rint(np.mean(made, axis=0, dtype=np.float64)).astype(made[0].dtype)
         return replace(answers[0], picture=mean)
 
     def metric(self, costs: np.ndarray | None = None) -> Answers:
         if costs is not None:
-            raise UsageError("costs: are of answers in words; a picture is judged by how near it comes to the sharp one")
+            raise UsageError(
+                "costs: are of answers in words; a picture is judged by how near it comes to the "
+                "sharp one"
+            )
         return Answers(self.factor, self.channels, self.bits, self.score)
 
-    def finish(self, truths: Any, answers: Sequence[Prediction]) -> SuperResolution:
+    def finish(self, targets: Any, answers: Sequence[Prediction]) -> SuperResolution:
         return self
 
-    def baselines(self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int) -> Iterator[Baseline]:
+    def baselines(
+        self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int
+    ) -> Iterator[Baseline]:
         """What every viewer of pictures can do."""
         started = perf_counter()
-        answers = {part: [self._bicubic(sample) for sample in parts[part][1]] for part in ("validation", "test")}
-        yield "bicubic", {"settings": {"a": -0.5}, "seconds": round(perf_counter() - started, 3)}, answers
+        answers = {
+            part: [self._bicubic(sample) for sample in parts[part][1]]
+            for part in ("validation", "test")
+        }
+        yield (
+            "bicubic",
+            {"settings": {"a": -0.5}, "seconds": round(perf_counter() - started, 3)},
+            answers,
+        )
 
     def _bicubic(self, sample: Sample) -> Prediction:
-        sharp = sample.truth.pixels(self.channels, self.bits, self.factor)
+        sharp = sample.target.pixels(self.channels, self.bits, self.factor)
         low = bicubic_array(sharp, 1 / self.factor)
-        return Prediction(sample.source, sample.pixels().shape[:2], picture=pictures.enlarged(low, self.factor))
+        return Prediction(
+            sample.source, sample.pixels().shape[:2], picture=pictures.enlarged(low, self.factor)
+        )
 
-    def draw(self, samples: Sequence[Sample], predictions: Sequence[Prediction]) -> np.ndarray | None:
+    def draw(
+        self, samples: Sequence[Sample], predictions: Sequence[Prediction]
+    ) -> np.ndarray | None:
         return worst(samples, predictions, self.factor)
 
     @staticmethod
@@ -363,17 +475,40 @@ def _margin(model: str, factor: int, width: int | None) -> int:
 
 def _supplied(samples: Sequence[Sample]) -> list[str]:
     """What is to be said of small pictures that come with the sharp ones."""
-    pairs = [(sample, factor, path) for sample in samples for factor, path in sample.truth.supplied.low]
+    pairs = [
+        (sample, factor, path) for sample in samples for factor, path in sample.target.supplied.low
+    ]
     if not pairs:
         return []
     try:
-        apart = [pictures.differing(sample.pixels(), images.read(path), factor) for sample, factor, path in pairs[:COMPARED]]
+        apart = [
+            pictures.differing(sample.pixels(), images.read(path), factor)
+            for sample, factor, path in pairs[:COMPARED]
+        ]
     except DataError as error:
-        return [f"WARNING: the small pictures that come with the sharp ones could not be held against those made here: {error}"]
-    said = f"of {len(pairs)} small pictures that come with the sharp ones {len(apart)} were held against those made here"
+        return [
+            (
+                "WARNING: the small pictures that come with the sharp ones could not be held "
+                f"against those made here: {error}"
+            )
+        ]
+    said = (
+        f"of {len(pairs)} small pictures that come with the sharp ones {len(apart)} were held "
+        "against those made here"
+    )
     if None in apart:
-        return [f"WARNING: {said}: they are of other sizes, so scores on them would be other ones; they are not used"]
+        return [
+            (
+                f"WARNING: {said}: they are of other sizes, "
+                "so scores on them would be other ones; they are not used"
+            )
+        ]
     most = max(each for each in apart if each is not None)
     if most > 1:
-        return [f"WARNING: {said}: they differ by up to {most} levels, so scores on them would be other ones; they are not used"]
+        return [
+            (
+                f"WARNING: {said}: they differ by up to {most} levels, so scores on them would be "
+                "other ones; they are not used"
+            )
+        ]
     return [f"{said}: {'they differ by at most 1 level' if most else 'they are the same'}"]

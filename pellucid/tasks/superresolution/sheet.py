@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from ...core.draw import sheet, to_rgb8
-from ...core.fidelity import CEILING, psnr
-from ...core.images import to_channels
-from ...core.resize import bicubic_array
-from ...core.types import Prediction, Sample
+from ...core.types import Prediction
+from ...data.images import to_channels
+from ...data.sample import Sample
+from ...metrics.image_quality import CEILING, psnr
+from ...plots.annotate import sheet, to_rgb8
+from ...transforms.resize import bicubic_array
 from .pictures import enlarged
 
 SHOWN, SIDE, CELL = 8, 96, 288
@@ -19,26 +20,39 @@ SHOWN, SIDE, CELL = 8, 96, 288
 GLARING = 96
 
 
-def worst(samples: Sequence[Sample], predictions: Sequence[Prediction], factor: int) -> np.ndarray | None:
-    """Of the eight pictures with the lowest PSNR the part with the largest error: sharp, bicubic, answer, error; None without any."""
-    compared = [(_sharp(sample, prediction, factor), prediction) for sample, prediction in zip(samples, predictions, strict=True)]
+def worst(
+    samples: Sequence[Sample], predictions: Sequence[Prediction], factor: int
+) -> np.ndarray | None:
+    """Of the eight pictures with the lowest PSNR the part with the largest error: sharp, bicubic,
+    answer, error; None without any."""
+    compared = [
+        (_sharp(sample, prediction, factor), prediction)
+        for sample, prediction in zip(samples, predictions, strict=True)
+    ]
     decibels = [_decibels(said.picture, sharp, factor) for sharp, said in compared]
     shown, titles = [], []
-    for i in [i for i in np.argsort(decibels, kind="stable")[:SHOWN].tolist() if decibels[i] < CEILING]:
+    for i in [
+        i for i in np.argsort(decibels, kind="stable")[:SHOWN].tolist() if decibels[i] < CEILING
+    ]:
         sharp, said = compared[i]
         assert said.picture is not None
         blurred = enlarged(bicubic_array(sharp, 1 / factor), factor)
         here = _most(sharp, said.picture)
         parts = [to_rgb8(each[here]) for each in (sharp, blurred, said.picture)]
         shown += [*parts, _error(parts[0], parts[2])]
-        titles += [samples[i].source, f"bicubic {_decibels(blurred, sharp, factor):.2f} dB", f"answer {decibels[i]:.2f} dB", "error"]
+        titles += [
+            samples[i].source,
+            f"bicubic {_decibels(blurred, sharp, factor):.2f} dB",
+            f"answer {decibels[i]:.2f} dB",
+            "error",
+        ]
     return sheet(shown, titles, columns=4, side=CELL) if shown else None
 
 
 def _sharp(sample: Sample, prediction: Prediction, factor: int) -> np.ndarray:
     assert prediction.picture is not None
     picture = prediction.picture
-    found: np.ndarray = sample.truth.pixels(picture.shape[2], 8 * picture.dtype.itemsize, factor)
+    found: np.ndarray = sample.target.pixels(picture.shape[2], 8 * picture.dtype.itemsize, factor)
     return found
 
 
@@ -51,7 +65,9 @@ def _most(sharp: np.ndarray, answer: np.ndarray) -> tuple[slice, slice]:
     """The square in which they differ most."""
     error = np.square(sharp.astype(np.float32) - answer).mean(axis=2)
     side = min(SIDE, *error.shape)
-    sums = cv2.boxFilter(error, -1, (side, side), anchor=(0, 0), normalize=False)[: error.shape[0] - side + 1, : error.shape[1] - side + 1]
+    sums = cv2.boxFilter(error, -1, (side, side), anchor=(0, 0), normalize=False)[
+        : error.shape[0] - side + 1, : error.shape[1] - side + 1
+    ]
     top, left = np.unravel_index(sums.argmax(), sums.shape)
     return slice(int(top), int(top) + side), slice(int(left), int(left) + side)
 

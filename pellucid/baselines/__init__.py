@@ -1,0 +1,1 @@
+"""Methods that need no network, scored on the same split."""

@@ -1,0 +1,2 @@
+"""Images, volumes, videos and data sets: detection of formats, reading, writing,
+leak-free splits."""

@@ -1,0 +1,1 @@
+"""The forward pass, and what uses it: predict, evaluate, ensembles, video."""

@@ -1,0 +1,1 @@
+"""Training: settings, data preparation, the loop, checkpoints and the run folder."""

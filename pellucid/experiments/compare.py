@@ -1,0 +1,337 @@
+"""Runs held against each other: scores with intervals, paired tests, and what they allow to say.
+
+An arm is what is tried: runs that differ in nothing but their seed or fold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..core.errors import UsageError, did_you_mean
+from ..metrics.evidence import mcnemar
+from ..metrics.paired import holm, nadeau_bengio, paired_bootstrap_of, seeds_and_pictures
+from . import compare_words as words
+from .arms import (
+    SCORES,
+    Arm,
+    Result,
+    arm,
+    by_part,
+    differing,
+    grouped,
+    known_score,
+    mean_score,
+    read,
+    test_share,
+)
+from .page import write
+
+__all__ = ["Arm", "Comparison", "Difference", "Result", "compare", "write"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """An arm's mean score minus that of the reference, in the score's unit. p: of this test alone;
+    adjusted: after Holm's correction over the arms; low and high: 95 % for this one alone, None
+    where nothing varies. kind: "pictures" (one run each, the same test pictures), "seeds"
+    (several), "paired" (several, seed by seed), "splits" (different test pictures) or "alone" (one
+    run each of a score that no picture has by itself). detail: what the test counted."""
+
+    arm: str
+    kind: str
+    mean: float
+    low: float | None
+    high: float | None
+    p: float
+    test: str
+    detail: dict[str, Any]
+    adjusted: float = 1.0
+    sentence: str = ""
+
+    @property
+    def claimed(self) -> bool:
+        return self.adjusted < words.LEVEL and self.mean != 0
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self) | {"claimed": self.claimed}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found; `write` makes the page of it, `to_json` what a program reads.
+
+    differences: of every arm with runs but the reference. summary: what can be concluded of all, in
+    one sentence. notes: what a reader must know beside it.
+    """
+
+    score: str
+    against: str
+    arms: tuple[Arm, ...]
+    differences: tuple[Difference, ...]
+    summary: str
+    notes: tuple[str, ...]
+
+    @property
+    def reference(self) -> Arm:
+        return next(arm for arm in self.arms if arm.name == self.against)
+
+    @property
+    def sentences(self) -> dict[str, str]:
+        """arm → what can be concluded of it against the reference."""
+        found = {difference.arm: difference.sentence for difference in self.differences}
+        return found | {arm.name: words.all_diverged(arm) for arm in self.arms if not arm.runs}
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "score": self.score,
+            "against": self.against,
+            "summary": self.summary,
+            "arms": [_described(arm) for arm in self.arms],
+            "differences": [difference.to_json() for difference in self.differences],
+            "notes": list(self.notes),
+        }
+
+
+def _described(arm: Arm) -> dict[str, Any]:
+    figures = {
+        key: getattr(arm, key)
+        for key in ("train_accuracy", "epochs", "seen", "seconds", "parameters", "recall")
+    }
+    return {
+        "name": arm.name,
+        "runs": [str(run.folder) for run in arm.runs],
+        "diverged": arm.diverged,
+        "settings": arm.settings,
+        "test": arm.test,
+    } | figures
+
+
+def compare(
+    arms: Mapping[str, Sequence[str | Path]] | Sequence[str | Path],
+    against: str | Path | None = None,
+    score: str | None = None,
+    diverged: Mapping[str, int] | None = None,
+) -> Comparison:
+    """Holds every arm against one, the reference: `against` (its name or one of its runs), or the
+    first that has runs.
+
+    arms: name → folders of finished runs; or folders alone, of which those that differ only in
+    their seed or fold make an arm.
+    score: one of `SCORES` of the runs' task, the first of them where nothing is said. diverged:
+    name → how many of its runs ended with a loss that was not finite; they are counted in the table
+    and are in no mean. An arm all of whose runs diverged has no folders.
+
+    The same test pictures: McNemar's test and a paired bootstrap for one run each, seeds and
+    pictures together (metrics/paired.py) for several. Answers that are no classes: Student's paired
+    t-test over the seeds that both have, or over pictures for one run each. Different test
+    pictures, as in cross-validation: the corrected t-test of Nadeau and Bengio over the parts that
+    both have.
+    Holm's correction over the arms.
+
+    Raises UsageError for an unknown arm or score and for runs of different tasks, data, classes or
+    test pictures, ModelError for a folder that is no finished run or whose test has no such score.
+    """
+    lost = diverged or {}
+    if isinstance(arms, Mapping):
+        found = {
+            name: [read(Path(folder)) for folder in arms.get(name, ())]
+            for name in dict.fromkeys([*arms, *lost])
+        }
+    else:
+        found = grouped([read(folder) for folder in dict.fromkeys(map(Path, arms))])
+    reference = _reference(against, found)
+    first = found[reference][0]
+    score = known_score(score, first.task) if score else SCORES[first.task][0]
+    _refuse_unlike(first, [run for runs in found.values() for run in runs])
+    shown = differing(found)
+    made = {name: arm(name, runs, lost.get(name, 0), shown, score) for name, runs in found.items()}
+    raw = [
+        _difference(name, runs, found[reference], reference, score)
+        for name, runs in found.items()
+        if runs and name != reference
+    ]
+    adjusted = holm({difference.arm: difference.p for difference in raw})
+    corrected = [replace(difference, adjusted=adjusted[difference.arm]) for difference in raw]
+    said = tuple(
+        replace(d, sentence=words.conclusion(d, made[d.arm], reference, score, len(raw)))
+        for d in corrected
+    )
+    comparison = Comparison(
+        score, reference, tuple(made.values()), said, "", _notes(found, said, score)
+    )
+    return replace(comparison, summary=words.summary(comparison))
+
+
+def _reference(against: str | Path | None, found: Mapping[str, Sequence[Result]]) -> str:
+    """The name of the arm that the others are held against."""
+    known = [name for name, runs in found.items() if runs]
+    if not known:
+        raise UsageError("nothing to compare: no arm has a finished run")
+    if against is None:
+        return known[0]
+    by_run = {run.folder.resolve(): name for name, runs in found.items() for run in runs}
+    name = str(against) if str(against) in known else by_run.get(Path(against).resolve())
+    if name is None:
+        raise UsageError(
+            f'against: there is no arm or run "{against}" that is finished; '
+            f"{did_you_mean(str(against), known)}"
+        )
+    return name
+
+
+def _refuse_unlike(first: Result, runs: Sequence[Result]) -> None:
+    for run in runs:
+        if run.task != first.task:
+            raise UsageError(
+                f"{run.folder}: a run of {run.task}, and {first.folder} is of {first.task}; "
+                "compare runs of one task"
+            )
+        if run.classes != first.classes:
+            raise UsageError(
+                f"{run.folder}: has other classes than {first.folder}; only runs that answer the "
+                "same can be compared"
+            )
+        if run.facts["fingerprint"] != first.facts["fingerprint"]:
+            raise UsageError(
+                f"{run.folder}: was trained on other data ({run.facts['source']}) than "
+                f"{first.folder} ({first.facts['source']}), or they "
+                "have changed in between; only runs on the same data can be compared"
+            )
+
+
+def _difference(
+    name: str, ours: Sequence[Result], theirs: Sequence[Result], against: str, score: str
+) -> Difference:
+    """Without Holm's correction and its sentence."""
+    mine, others = by_part(ours), by_part(theirs)
+    common = [part for part in mine if part in others]
+    if not common:
+        raise UsageError(
+            f"{name} and {against}: no run of one was tested on the same pictures as a run of the "
+            "other; train both with the same seed, "
+            "or set --split-seed for all"
+        )
+    if len(common) > 1:
+        deltas = [
+            mean_score(mine[part], score) - mean_score(others[part], score) for part in common
+        ]
+        t = nadeau_bengio(deltas, test_share([run for part in common for run in mine[part]]))
+        detail = {"differences": deltas, "parts": len(common)}
+        return Difference(
+            name,
+            "splits",
+            t["mean"],
+            t["low"],
+            t["high"],
+            t["p"],
+            "corrected t-test (Nadeau and Bengio 2003)",
+            detail,
+        )
+    a, b = mine[common[0]], others[common[0]]
+    if a[0].task != "classification":
+        return _of_numbers(name, a, b, score)
+    target, answers_a, answers_b = (
+        a[0].target,
+        np.stack([run.answers for run in a]),
+        np.stack([run.answers for run in b]),
+    )
+    if len(a) > 1 or len(b) > 1:
+        t = seeds_and_pictures(score, target, answers_a, answers_b)
+        return Difference(
+            name,
+            "seeds",
+            t["mean"],
+            t["low"],
+            t["high"],
+            t["p"],
+            "t-test over seeds and pictures",
+            {"runs": t["runs"]},
+        )
+    boot = paired_bootstrap_of(score, target, answers_a[0], answers_b[0])
+    counted = mcnemar(answers_a[0] == target, answers_b[0] == target)
+    detail = {key: counted[key] for key in ("only_a", "only_b", "pictures")} | {
+        "mcnemar_p": counted["p"],
+        "bootstrap_p": boot["p"],
+    }
+    bootstrap = "paired bootstrap over pictures (the normal p where no resample reaches 0)"
+    p, test = (counted["p"], counted["test"]) if score == "accuracy" else (boot["p"], bootstrap)
+    return Difference(name, "pictures", boot["mean"], boot["low"], boot["high"], p, test, detail)
+
+
+def _of_numbers(
+    name: str, ours: Sequence[Result], theirs: Sequence[Result], score: str
+) -> Difference:
+    """Of answers that are no classes, on the same pictures: seed by seed, or picture by picture
+    where fewer than two seeds are shared."""
+    seeds = {run.settings["seed"]: run for run in theirs}
+    pairs = [(run, seeds[run.settings["seed"]]) for run in ours if run.settings["seed"] in seeds]
+    if len(pairs) > 1:
+        deltas = [a.score(score) - b.score(score) for a, b in pairs]
+        t = nadeau_bengio(deltas, 0.0)
+        return Difference(
+            name,
+            "paired",
+            t["mean"],
+            t["low"],
+            t["high"],
+            t["p"],
+            "paired t-test over seeds",
+            {"differences": deltas},
+        )
+    a, b = pairs[0] if pairs else (ours[0], theirs[0])
+    of_a, of_b = a.of_pictures(score), b.of_pictures(score)
+    apart = of_a - of_b if len(of_a) == len(of_b) else np.zeros(0)
+    apart = apart[np.isfinite(apart)]
+    detail = {"pictures": len(apart), "of_runs": (len(ours), len(theirs))}
+    if len(apart) < 2:
+        return Difference(
+            name, "alone", a.score(score) - b.score(score), None, None, 1.0, "none", detail
+        )
+    t = nadeau_bengio(apart.tolist(), 0.0)
+    return Difference(
+        name,
+        "pictures",
+        t["mean"],
+        t["low"],
+        t["high"],
+        t["p"],
+        "paired t-test over pictures",
+        detail,
+    )
+
+
+def _notes(
+    found: Mapping[str, Sequence[Result]], differences: Sequence[Difference], score: str
+) -> tuple[str, ...]:
+    notes = []
+    for name, group in found.items():
+        inside = differing({str(i): [run] for i, run in enumerate(group)})
+        if inside:
+            notes.append(
+                f"The runs of {name} differ in {', '.join(inside)} as well as in their seeds; the "
+                "table shows the first one's."
+            )
+    parts = {name: set(by_part(group)) for name, group in found.items() if group}
+    if len({frozenset(of) for of in parts.values()}) > 1:
+        notes.append(
+            "Not all arms were tested on the same pictures: a difference is measured on those "
+            "parts that both have."
+        )
+    if score in words.OF_ALL_PIXELS and any(
+        difference.kind == "pictures" for difference in differences
+    ):
+        notes.append(words.of_all_pixels(score))
+    if unpaired := [
+        difference.arm
+        for difference in differences
+        if max(difference.detail.get("of_runs", [1])) > 1
+    ]:
+        notes.append(words.unpaired(unpaired))
+    if any(len(group) == 1 for group in found.values()):
+        notes.append(words.ONE_RUN)
+    return tuple(notes)

@@ -1,0 +1,500 @@
+"""`pellucid tune`: many short trainings to choose the settings of a long one.
+
+The trials of a study are made when it begins, all of them waiting; a process claims one after the
+other (`claims.py`), so any number of processes share a study and none of it is lost or done twice.
+A trial looks at training and validation pictures only. The winner is trained by `pellucid train`
+when all trials are done, and that run alone is tested, once.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from ..core.errors import ModelError, NonFiniteLoss, PellucidError, UsageError, did_you_mean
+from ..core.rng import generator
+from ..engine.run import folders, machine
+from ..engine.run import settings as recipes
+from ..engine.run.prepare import Prepared, prepare, with_weights
+from ..engine.run.progress import Say
+from ..engine.run.settings import Recipe
+from ..engine.run.train import Interrupted, train
+from ..engine.run.trial import epochs
+from ..plots.formatting import said
+from . import space
+from .claims import POLL, Claims, arguments, connected
+from .space import Axis
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+SAMPLERS = ("tpe", "random", "grid")
+PRUNERS = ("asha", "hyperband", "none")
+TRIALS = 30
+# One trial in three goes on from each rung to the next one, at 1, 3, 9, 27 … epochs (Li et al. 2020
+# use 3 or 4).
+REDUCTION = 3
+# A trial is judged after its first epochs, which onecycle spends on warming up; this one begins at
+# the full rate.
+PRUNED_SCHEDULE = "cosine"
+# What a diverged trial scores: less than any that learned something.
+WORST = 0.0
+# Settings that decide how pictures are decoded, or which ones: a trial that changes them prepares
+# its own.
+DECODING = ("size", "weights", "split", "train_pictures")
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """The study's folder and what its `tune.json` says."""
+
+    path: Path
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a study is: whoever joins it must ask for the same."""
+
+    data: str | Path
+    axes: tuple[Axis, ...]
+    settings: dict[str, Any]
+    sampler: str
+    pruner: str
+
+    def identity(self, fingerprint: str) -> dict[str, Any]:
+        return {
+            "search": {axis.name: axis.spec for axis in self.axes},
+            "settings": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in sorted(self.settings.items())
+            },
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+            "pictures": fingerprint,
+        }
+
+
+def tune(
+    data: str | Path | None = None,
+    search: Mapping[str, Any] | None = None,
+    *,
+    recipe: str | Path | None = None,
+    sampler: str = "tpe",
+    pruner: str = "asha",
+    trials: int | None = None,
+    storage: str | None = None,
+    name: str | None = None,
+    quiet: bool = False,
+    **settings: Any,
+) -> Tuned:
+    """Searches settings by their validation score, trains with the best ones and tests that run
+    once; writes `runs/tune/<name>/`.
+
+    search: settings by name, each with a range or a list in the grammar of `experiments/space.py`.
+    recipe: a TOML file of settings whose table [search] holds where none is given here. sampler:
+    tpe (Bergstra et al. 2011), random, or grid, which tries every combination. pruner:
+    asha (Li et al. 2020) or hyperband (Li et al. 2018) stop trials that fall behind, none stops
+    none. storage: the address of a database that processes share; study.db in the folder by
+    default. A study of this name goes on where it stands; trials: of all processes.
+    settings: those of `Recipe`, the same for all trials. What is given here holds against the file,
+    setting by setting. Raises what `pellucid.train` does, and UsageError when the study exists and
+    is another one, or Optuna is not installed.
+    """
+    plan, trials = _plan(data, search, recipe, sampler, pruner, trials, settings)
+    say = Say(quiet)
+    where = machine.device(plan.settings.get("device"))
+    bench = Bench(plan, where, say)
+    first = bench.prepared(_first(plan))
+    name = folders.slug(name or first.reading.name)
+    folder = folders.RUNS / "tune" / name
+    identity = plan.identity(first.facts["fingerprint"])
+    shared = Shared.opened(plan, storage, folder, name, first.recipe, identity, trials)
+    say.line(
+        f"study {name}: {len(shared.trials())} trials of {_described(plan)}\nstudy folder: {folder}"
+    )
+    try:
+        with shared.claims.beating(), torch.random.fork_rng(devices=[]):
+            _work(shared, bench, say)
+            winner = _winner(shared, identity["pictures"], quiet)
+    except (KeyboardInterrupt, Interrupted):
+        done = sum(trial.state.is_finished() for trial in shared.trials())
+        raise Interrupted(
+            f"interrupted with {done} of {len(shared.trials())} trials done; "
+            "the same command goes on from there"
+        ) from None
+    return Tuned(folder, _written(shared, plan, folder, name, winner, say))
+
+
+def _plan(
+    data: str | Path | None,
+    search: Mapping[str, Any] | None,
+    recipe: str | Path | None,
+    sampler: str,
+    pruner: str,
+    trials: int | None,
+    settings: dict[str, Any],
+) -> tuple[Plan, int]:
+    """The plan and the number of trials. Raises UsageError for all that can be seen to be wrong
+    before anything is read."""
+    if recipe is not None:
+        named, from_file, in_file = space.load(Path(recipe))
+        data, search = data or named, space.by_setting(search or {})
+        # A setting that is given is not searched, and one that is searched is not given, whatever
+        # the file says.
+        fixed = {key: value for key, value in from_file.items() if key not in search}
+        search = {key: spec for key, spec in in_file.items() if key not in settings} | search
+        settings = fixed | settings
+    if data is None:
+        raise UsageError(
+            "no data: say what to train on, as in `pellucid tune my_photos/ --search "
+            "lr=log:1e-4..1e-1`"
+        )
+    for kind, value, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
+        if value not in known:
+            raise UsageError(f'{kind}: unknown "{value}"; {did_you_mean(value, known)}')
+    axes = space.parse(search or {})
+    recipes.make(**settings)
+    if both := [axis.name for axis in axes if axis.name in settings]:
+        raise UsageError(f"{both[0]} is both searched and given; leave out one of the two")
+    if pruner != "none" and any(axis.name == "epochs" for axis in axes):
+        raise UsageError(
+            "epochs: trials of unequal length cannot be compared on the way; "
+            "search it with --pruner none"
+        )
+    if sampler == "grid":
+        points = len(space.grid(axes))
+        if trials is not None and trials != points:
+            raise UsageError(
+                f"the grid has {points} points, and each is tried once; leave out --trials"
+            )
+        trials = points
+    trials = TRIALS if trials is None else trials
+    if trials < 1:
+        raise UsageError(f"trials: {trials} is out of range; it must be at least 1")
+    if pruner != "none" and "schedule" not in {*settings, *(axis.name for axis in axes)}:
+        settings = settings | {"schedule": PRUNED_SCHEDULE}
+    return Plan(data, axes, settings, sampler, pruner), trials
+
+
+def _first(plan: Plan) -> dict[str, Any]:
+    """Some settings of the space: the first choices, and the low ends of ranges."""
+    return {axis.name: axis.choices[0] if axis.choices else axis.low for axis in plan.axes}
+
+
+def _described(plan: Plan) -> str:
+    searched = ", ".join(f"{axis.name} {axis.spec}" for axis in plan.axes)
+    return f"{searched} ({plan.sampler}{'' if plan.pruner == 'none' else f', {plan.pruner}'})"
+
+
+class Bench:
+    """Where trials are trained: the pictures are decoded once a process."""
+
+    def __init__(self, plan: Plan, where: torch.device, say: Say) -> None:
+        self.plan, self.where, self.say = plan, where, say
+        self._decoded = functools.lru_cache(maxsize=2)(self._decode)
+
+    def prepared(self, chosen: Mapping[str, Any]) -> Prepared:
+        wanted = recipes.make(**{**self.plan.settings, **chosen})
+        # The model proposes the size where none is given.
+        decoding = [getattr(wanted, key) for key in DECODING]
+        return self._decoded(*decoding, wanted.model if wanted.size is None else None).again(
+            with_weights(wanted, self.plan.data)[0]
+        )
+
+    def _decode(self, *decoding: Any) -> Prepared:
+        settings = dict(zip((*DECODING, "model"), decoding, strict=True))
+        settings = {
+            **_first(self.plan),
+            **self.plan.settings,
+            **{key: value for key, value in settings.items() if value is not None},
+        }
+        recipe, given = with_weights(recipes.make(**settings), self.plan.data)
+        return prepare(self.plan.data, recipe, self.say, given=given)
+
+    def epochs(self, chosen: Mapping[str, Any]) -> Iterator[Mapping[str, float]]:
+        return epochs(self.prepared(chosen), self.where)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A study in its database, as any process sees it. full: epochs of a trial that is not stopped.
+    score: by whose name it is said."""
+
+    plan: Plan
+    storage: BaseStorage
+    name: str
+    full: int
+    score: str
+    claims: Claims
+
+    @staticmethod
+    def opened(
+        plan: Plan,
+        address: str | None,
+        folder: Path,
+        name: str,
+        first: Recipe,
+        identity: dict,
+        trials: int,
+    ) -> Shared:
+        """The study, begun or joined, with at least so many trials. first: the recipe of one of
+        them.
+
+        Raises UsageError when it is another study, or cannot be opened."""
+        engine = connected(address, folder)
+        from optuna import create_study
+        from optuna.storages import RDBStorage, get_storage
+        from sqlalchemy.exc import SQLAlchemyError
+
+        url = engine.url.render_as_string(hide_password=False)
+        try:
+            with Claims(engine, "").alone("tables"):
+                storage = get_storage(RDBStorage(url, engine_kwargs=arguments(url)))
+            claims = Claims(engine, name)
+            with claims.alone("plan"):
+                study = create_study(
+                    study_name=name, storage=storage, direction="maximize", load_if_exists=True
+                )
+                _same(study.user_attrs.get("plan", {}), identity, name)
+                study.set_user_attr("plan", identity)
+                points = space.grid(plan.axes) if plan.sampler == "grid" else [{}] * trials
+                for point in points[len(study.trials) :]:
+                    study.enqueue_trial(point)
+        except SQLAlchemyError as error:
+            shown = engine.url.render_as_string()
+            raise UsageError(
+                f"storage: {shown}: cannot be used as a study's database "
+                f"({str(error).splitlines()[0]})"
+            ) from None
+        return Shared(plan, storage, name, int(first.epochs or 1), str(first.score), claims)
+
+    def trials(self) -> list[FrozenTrial]:
+        return self.storage.get_all_trials(self._id(), deepcopy=False)
+
+    def _id(self) -> int:
+        return self.storage.get_study_id_from_name(self.name)
+
+    def attribute(self, key: str) -> Any:
+        return self.storage.get_study_user_attrs(self._id()).get(key)
+
+    def study(self, number: int = 0) -> Study:
+        """The study with the sampler of one trial."""
+        from optuna import load_study
+
+        chooser, stopper = sampler_of(self.plan, number), pruner_of(self.plan.pruner, self.full)
+        return load_study(
+            study_name=self.name, storage=self.storage, sampler=chooser, pruner=stopper
+        )
+
+    def next(self) -> Trial | None:
+        """A trial that nobody runs, now claimed by this process; one whose process died keeps its
+        settings and begins again."""
+        from optuna import Trial
+        from optuna.trial import TrialState
+
+        waiting = {
+            str(trial.number): trial for trial in self.trials() if not trial.state.is_finished()
+        }
+        for work in self.claims.free(waiting):
+            if self.claims.take(work):
+                trial_id = waiting[work]._trial_id
+                if self.storage.get_trial(trial_id).state.is_finished():
+                    self.claims.finished(work)
+                    continue
+                self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+                return Trial(self.study(int(work)), trial_id)
+        return None
+
+
+def _same(known: dict[str, Any], wanted: dict[str, Any], name: str) -> None:
+    for key in wanted if known else ():
+        if known[key] != wanted[key]:
+            what = (
+                "has other pictures"
+                if key == "pictures"
+                else f"has {key} {known[key]}, not {wanted[key]}"
+            )
+            raise UsageError(f"the study {name} {what}; choose another --name, or ask for the same")
+
+
+def sampler_of(plan: Plan, number: int) -> BaseSampler:
+    """The sampler of one trial: its random numbers follow from the seed and the trial's number,
+    whoever runs it."""
+    from optuna import samplers
+
+    seed = int(generator(plan.settings.get("seed", 0), number).integers(2**31))
+    if plan.sampler != "tpe":
+        return samplers.RandomSampler(seed=seed)
+    with warnings.catch_warnings():
+        # Trials that run elsewhere count as bad ones meanwhile, so that two processes do not try
+        # the same place.
+        warnings.simplefilter("ignore")
+        return samplers.TPESampler(seed=seed, constant_liar=True)
+
+
+def pruner_of(name: str, full: int) -> BasePruner:
+    """full: epochs of a trial that is not stopped."""
+    from optuna import pruners
+
+    if name == "asha":
+        return pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=REDUCTION)
+    if name == "hyperband":
+        return pruners.HyperbandPruner(
+            min_resource=1, max_resource=full, reduction_factor=REDUCTION
+        )
+    return pruners.NopPruner()
+
+
+def _work(shared: Shared, bench: Bench, say: Say) -> None:
+    """Runs trials until none is left, here or elsewhere."""
+    while not all(trial.state.is_finished() for trial in shared.trials()):
+        trial = shared.next()
+        if trial is None:
+            time.sleep(POLL)
+            continue
+        say.line(_run(trial, shared, bench.epochs))
+        shared.claims.finished(str(trial.number))
+
+
+def _run(
+    trial: Trial,
+    shared: Shared,
+    train_epochs: Callable[[Mapping[str, Any]], Iterator[Mapping[str, float]]],
+) -> str:
+    """Trains one trial to its end, or as far as it is worth it, and tells the study;
+    what is to be said of it."""
+    from optuna.trial import TrialState
+
+    chosen = {axis.name: axis.suggest(trial) for axis in shared.plan.axes}
+    known = shared.storage.get_trial(trial._trial_id).intermediate_values
+    best, epoch, outcome = WORST, 0, "finished"
+    try:
+        for row in train_epochs(chosen):
+            # The score that training would keep if it ended here.
+            epoch, best = int(row["epoch"]), max(best, row["validation_score"])
+            if epoch not in known:
+                trial.report(best, epoch)
+            if epoch < shared.full and trial.should_prune():
+                outcome = "stopped"
+                break
+    except NonFiniteLoss:
+        best, outcome = WORST, "diverged"
+    except (UsageError, ModelError) as error:
+        outcome = f"failed: {error}"
+    trial.set_user_attr("outcome", outcome)
+    trial.set_user_attr("epochs", epoch)
+    state = {
+        "stopped": TrialState.PRUNED,
+        "finished": TrialState.COMPLETE,
+        "diverged": TrialState.COMPLETE,
+    }.get(outcome, TrialState.FAIL)
+    trial.study.tell(trial.number, best if state is TrialState.COMPLETE else None, state=state)
+    return _line(
+        trial.number,
+        len(shared.trials()),
+        chosen,
+        said(shared.score, best, "{:.2%}".format),
+        epoch,
+        outcome,
+    )
+
+
+def _line(
+    number: int, count: int, chosen: Mapping[str, Any], score: str, epoch: int, outcome: str
+) -> str:
+    settings = "  ".join(f"{key} {shown(value)}" for key, value in chosen.items())
+    if outcome in ("finished", "stopped"):
+        ended = score + (
+            f"  stopped after {epoch} epoch{'s' * (epoch > 1)}" if outcome == "stopped" else ""
+        )
+    else:
+        ended = f"diverged in epoch {epoch + 1}" if outcome == "diverged" else outcome
+    return f"trial {number + 1:>3}/{count}  {settings}  {ended}"
+
+
+def shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def best_of(trials: list[FrozenTrial]) -> FrozenTrial:
+    """The trial of full length with the best validation score; of equals the first. Raises
+    ModelError when no trial came to its end."""
+    ends = [trial for trial in trials if trial.user_attrs.get("outcome") == "finished"]
+    if not ends:
+        reasons = [trial.user_attrs.get("outcome", "") for trial in trials]
+        raise ModelError(
+            "no trial came to its end, so there is no winner (the first one: "
+            f"{reasons[0]}); change the space"
+        )
+    return max(ends, key=lambda trial: (trial.value, -trial.number))
+
+
+def _winner(shared: Shared, pictures: str, quiet: bool) -> dict[str, Any]:
+    """Trains and tests the winner, in one process of all; the others wait for it. What the study
+    knows of it: trial, run, test."""
+    trials = shared.trials()
+    best, work = best_of(trials), f"winner of {len(trials)}"
+    while (known := shared.attribute("winner")) is None or known["trial"] != best.number:
+        if shared.claims.take(work):
+            settings = shared.plan.settings | best.params
+            begun = _unfinished(shared.name, shared.plan.data, settings, pictures)
+            afresh = {"data": shared.plan.data, "name": shared.name, **settings}
+            run = train(quiet=quiet, **({"resume": begun} if begun else afresh))
+            # Evidence also counts things, and has tables; a score is what has an interval.
+            evidence = (run.summary.get("test") or {}).items()
+            test = {
+                key: score
+                for key, score in evidence
+                if isinstance(score, dict) and "interval" in score
+            }
+            shared.study().set_user_attr(
+                "winner", {"trial": best.number, "run": str(run.path), "test": test}
+            )
+            shared.claims.finished(work)
+        else:
+            time.sleep(POLL)
+    return known
+
+
+def _unfinished(
+    name: str, data: str | Path, settings: Mapping[str, Any], pictures: str
+) -> Path | None:
+    """A run of this name, with these data, settings and pictures,
+    that was begun and not brought to its end."""
+    wanted, _ = with_weights(recipes.make(**settings), data)
+    for folder in sorted([*folders.RUNS.glob(f"*/{name}"), *folders.RUNS.glob(f"*/{name}-[0-9]*")]):
+        # What cannot be read is not resumed.
+        with suppress(PellucidError):
+            finished = (folder / "summary.json").exists() and not (
+                folder / "checkpoint.safetensors"
+            ).exists()
+            found = recipes.make(**recipes.load(folder / "recipe.toml")[1])
+            known = folders.read_json(folder / "data.json")["fingerprint"]
+            if not finished and known == pictures and wanted.completed(found.settings()) == found:
+                return folder
+    return None
+
+
+def _written(
+    shared: Shared, plan: Plan, folder: Path, name: str, winner: dict[str, Any], say: Say
+) -> dict[str, Any]:
+    from . import tune_page
+
+    summary = tune_page.write(
+        folder, name, plan, shared.trials(), shared.full, shared.score, winner
+    )
+    say.line(tune_page.conclusion(summary))
+    return summary

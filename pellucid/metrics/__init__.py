@@ -1,0 +1,1 @@
+"""Scores with intervals for each task, and paired tests."""

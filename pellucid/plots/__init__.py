@@ -1,0 +1,1 @@
+"""Curves, annotated images, masks and animations; numbers as text."""
