@@ -1,285 +1,383 @@
-"""The contract: what the engine asks of a room, and all that it knows of one."""
+"""The task interface: the parts of a task, and all that the engine knows of one.
+
+A task is a folder with fixed file names. Its parts are modules (`data`, `report`, `baselines`) and
+final classes (`Preprocess`, `Architecture`, `Training`, `Inference`, a result, a metric), each with
+at most seven methods. `Preprocess`, `Architecture` and `Inference` travel with the weights;
+settings and `Training` do not.
+"""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
-import torch
-from torch import nn
 
-from ..core.rng import Draws
-from ..core.types import Batch, Prediction, ViewTransform
-from ..data.formats import Dataset
-from ..data.images import Header
-from ..data.sample import Sample
-from .page import Section
+from .settings import SharedSettings
 
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
-def shuffled(count: int, batch: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Every sample once, in random order, `batch` at a time; the last batch takes what is left.
+    from ..core.rng import Draws
+    from ..core.types import Batch, ViewTransform
+    from ..data.formats import Dataset
+    from ..data.images import Header
+    from ..data.sample import Sample
+    from ..models.weights import Preprocessing
+    from .page import Section
 
-    A single sample left over joins the batch before it: batch norm has nothing to measure on one.
-    """
-    return np.split(rng.permutation(count), range(batch, count - 1, batch))
-
-
-# Its name; settings and seconds; its predictions of `validation` and `test`.
-Baseline = tuple[str, dict[str, Any], dict[str, list[Prediction]]]
+View = tuple[np.ndarray, "ViewTransform"]
 
 
-class Metric(Protocol):
-    """Counts each picture once, however many processes evaluate."""
+class FitData(NamedTuple):
+    """The training views that statistics are fitted to: M×H×W×C (or M×D×H×W×C) of the stored depth,
+    their M targets (int64 tensor, or NumPy array of objects) and transforms. Thinned to what fits
+    in memory."""
 
-    def add(self, predictions: Sequence[Prediction], targets: Sequence[Any]) -> None: ...
-    def merge(self, other: Any) -> None: ...
-    def quick(self) -> dict[str, float]:
-        """A few numbers for the line of an epoch; `score`, higher is better,
-        chooses the best one."""
-        ...
-
-    def result(self) -> dict[str, Any]:
-        """The whole evidence, with intervals, ready for JSON."""
-        ...
-
-    def rows(self) -> list[dict[str, Any]]:
-        """A row a picture, for `predictions.csv`: `source`, `target`,
-        `answer` and what the room adds."""
-        ...
-
-    def gain(self, other: Any) -> dict[str, Any]:
-        """What these answers gain over others about the same pictures, ready for JSON: `gain` with
-        its interval, of the `score` of `result` that is named, and what the room adds."""
-        ...
-
-    def over_mean(self, others: Sequence[Any]) -> dict[str, Any]:
-        """What these answers gain, in that score, over the mean of several others about the same
-        pictures, with its interval."""
-        ...
-
-    def against(self, other: Any) -> dict[str, Any]:
-        """A paired test of these answers against others about the same pictures."""
-        ...
-
-    def sentences(self, summary: Mapping[str, Any]) -> list[str]:
-        """At most two lines that say how good it is."""
-        ...
+    images: np.ndarray
+    targets: Any
+    transforms: Sequence[ViewTransform]
 
 
-class Task(ABC):
-    """One question asked of a picture. A room is immutable: what it learns of the data comes back
-    as a new room.
-
-    `settings` is the recipe as a mapping; a setting that the user left open is None until `propose`
-    fills it.
-    """
+class Phase(NamedTuple):
+    """One update of a training step: its name, and the parameters that it changes. The name of the
+    only phase of a task is ""."""
 
     name: str
-    # what `counts` counts: "pictures", "objects"
-    counted: str
-    # what the sheet of `draw` shows, in a sentence
-    worst: str
-    # what the sheet of a training batch shows
-    seen: str = "Training pictures as they enter the network, fitted and randomly changed."
-    # whether it has `baselines`: only then are all pixels gathered for them
-    has_baselines: bool = False
-    # SVG by name of what was `measured`, written to `plots/` when training begins
-    plots: Mapping[str, str] = MappingProxyType({})
-    # endings of the files that its predictions write when they are saved, under one stem: see
-    # `plots.masks`
-    writes: tuple[str, ...] = (".png",)
-    # channels, height, width of one view
-    input: tuple[int, int, int]
+    parameters: list[tuple[str, nn.Parameter]]
+
+
+class Part(Protocol):
+    """The training or validation part of the data, as `calibrate` gets it."""
 
     @property
-    @abstractmethod
-    def design(self) -> str:
-        """What `build` builds, for people: "resnet18", "yolo over csp_tiny"."""
+    def targets(self) -> Any:
+        """One a sample: an int64 tensor, or a NumPy array of objects."""
+
+    def batches(self) -> Iterator[Batch]:
+        """All views, in order, without augmentation, on the device."""
+
+    def results(self) -> list[Any]:
+        """The result of each sample by the model as it is, from the only forward pass."""
+
+
+class Result(Protocol):
+    """The answer for one sample. No field is optional; the module never imports torch."""
 
     @property
-    @abstractmethod
-    def answers(self) -> int | None:
-        """How many numbers its network answers with, for a picture as a whole; None where it
-        answers otherwise, as for each place."""
+    def source(self) -> str: ...
+    def to_json(self) -> dict[str, Any]: ...
+    def rows(self) -> list[dict[str, Any]]:
+        """Rows of a CSV table; each begins with `source`."""
 
-    @staticmethod
-    @abstractmethod
-    def recognises(source: str | Path) -> bool:
-        """Whether this looks like data for this room, by a look at names alone; the first room of
-        TASKS that says so takes it."""
+    def summary(self) -> str:
+        """One line: `photo.jpg: 3 objects: RBC 2, WBC 1`."""
 
-    @staticmethod
-    @abstractmethod
-    def read(source: str | Path) -> Dataset:
-        """Samples, what format was recognised and why, what was left out. Raises DataError."""
+    def labels(self) -> list[str]:
+        """What was found, for the summary of a video; never the background."""
 
-    @staticmethod
-    @abstractmethod
-    def propose(
-        settings: Mapping[str, Any], reading: Dataset, headers: Sequence[Header]
-    ) -> dict[str, Any]:
-        """A value for each setting that depends on the data and was left open."""
+    def draw(self, image: np.ndarray, legend: bool = True) -> np.ndarray:
+        """uint8 RGB: the image (H×W×C, any depth) with the result drawn. Without a legend the size
+        depends on the image alone, as the frames of a video need it."""
 
-    @classmethod
-    @abstractmethod
-    def open(cls, settings: Mapping[str, Any], reading: Dataset, headers: Sequence[Header]) -> Task:
-        """The room for this data, before anything was measured."""
+    def save(self, path: Path, image: np.ndarray) -> None:
+        """Write the drawing to `path` (.png) and what else belongs to the result beside it, under
+        the same stem: the files that `Inference.output_suffixes` announces."""
 
-    @classmethod
-    @abstractmethod
-    def from_json(cls, stored: Mapping[str, Any]) -> Task:
-        """The room as it travels inside a model."""
+    def compact(self) -> Any:
+        """A result without what takes memory by the pixel: `to_json`, `rows`, `summary` and
+        `labels` give the same."""
 
-    @abstractmethod
-    def relabelled(self, reading: Dataset) -> Dataset:
-        """Other data in this room's terms. Raises DataError for classes that the model
-        does not know."""
 
-    @abstractmethod
-    def to_json(self) -> dict[str, Any]:
-        """Classes, preprocessing, thresholds: all that turns a picture into an answer besides
-        the weights."""
+class Data(Protocol):
+    """`data.py`, a module."""
 
-    @abstractmethod
-    def measured(
-        self, images: np.ndarray, targets: Any = None, transforms: Sequence[ViewTransform] = ()
-    ) -> Task:
-        """This room with the statistics of the training views (M×H×W×C, their M truths and
-        placements): normalisation comes from nowhere else."""
+    COUNTED: str  # what `class_counts` counts: "images", "objects", "masks"
 
-    @abstractmethod
-    def views(self, sample: Sample) -> list[tuple[np.ndarray, ViewTransform]]:
-        """The fitted views of one sample, all of one size: H×W×C of the stored depth,
-        or D×H×W×C of a volume."""
+    def matches(self, source: str | Path) -> bool:
+        """Whether this looks like data for the task, by names alone."""
 
-    @abstractmethod
-    def find(self, path: Path) -> list[Sample] | None:
-        """What a file or folder holds that is named for an answer, where that is not plain
-        pictures: samples whose `image` is a `Source` and whose `source` is relative to `path`, or
-        its name where `path` as a whole is the sample. None leaves it to the engine, and so to
-        pictures and videos. Raises DataError."""
+    def load(self, source: str | Path) -> Dataset:
+        """The samples, the detected format, what was left out. Raises DataError."""
 
-    @abstractmethod
-    def with_crops(self, kind: str) -> Task:
-        """This room with other views of each picture, whose answers `decode` merges: "one", "flip",
-        and "ten" or "tiles".
-
-        Raises UsageError for a kind that this room does not know.
+    def find_inputs(self, path: Path, preprocess: Any) -> list[Sample] | None:
+        """What a file or folder holds besides plain images and videos (a volume, a series): samples
+        whose `source` is relative to `path`; None leaves the path to the engine. Raises DataError.
         """
 
-    @abstractmethod
-    def said_alone(self) -> Task:
-        """This room for those who ask for no more than what is said: it may leave out what serves
-        curves alone."""
+    def validate(self, dataset: Dataset) -> None:
+        """Raises DataError where nothing can be learned from it."""
 
-    @abstractmethod
-    def with_threshold(self, value: float) -> Task:
-        """This room with another score from which on something is said to be there. Raises
-        UsageError where nothing is."""
+    def strata(self, dataset: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
+        """int64, one a sample, and their names: what each part of a split has in proportion."""
 
-    @staticmethod
-    @abstractmethod
-    def refuse(reading: Dataset) -> None:
-        """Raises DataError where nothing can be learnt from it: asked again when pictures that
-        cannot be read were left out."""
+    def class_counts(self, samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]: ...
 
-    @staticmethod
-    @abstractmethod
-    def strata(reading: Dataset) -> tuple[np.ndarray, tuple[str, ...]]:
-        """int64, one a sample, and their names: what every part of a split has in proportion."""
+    def remap_labels(self, dataset: Dataset, classes: Sequence[str]) -> Dataset:
+        """The data set in the classes of a model. Raises DataError for an unknown class."""
 
-    @staticmethod
-    @abstractmethod
-    def counts(samples: Sequence[Sample], classes: Sequence[str]) -> dict[str, int]:
-        """How often each class occurs in them."""
 
-    @abstractmethod
-    def targets(self, samples: Sequence[Sample]) -> Any:
-        """The samples' truths as a batch holds them, one each: a tensor,
-        or a NumPy array of anything."""
+class Preprocess(Protocol):
+    """From a sample to views, and from views to the input of the network. Immutable."""
 
-    @abstractmethod
-    def show(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
-        """Each row as training sees it after `augment`: uint8 H×W×3 with the truth drawn where it
-        has a place, and what it counts as."""
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Of one network input: channels, then height and width, or depth, height and width."""
 
-    @abstractmethod
-    def order(
-        self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator
-    ) -> list[np.ndarray]:
-        """The batches of one epoch, as indices of views counted over all samples in their order;
-        `views` says how many each has."""
+    @classmethod
+    def create(cls, settings: Any, dataset: Dataset, headers: Sequence[Header]) -> Any:
+        """Before anything is fitted. Raises UsageError, DataError."""
 
-    @abstractmethod
-    def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
-        """Training only, on the device; truth moves along.
-        progress runs from 0 to 1 over the run."""
+    def fit_statistics(self, data: FitData) -> Any:
+        """With mean, deviation and padding of the training views; they come from nowhere else."""
 
-    @abstractmethod
+    def views(self, sample: Sample, tta: str) -> list[View]:
+        """All of one size: H×W×C of the stored depth, or D×H×W×C. tta: "none", or the views of
+        test-time augmentation. Raises DataError for an image that cannot be used."""
+
+    def network_input(self, batch: Batch) -> Any:
+        """What `Inference.forward` takes: float32 B×C×…, or a tuple of tensors that begins with it.
+        Whatever is not a tensor operation (selective search) happens here."""
+
+    def expecting(self, given: Preprocessing) -> Any:
+        """With the channels, mean and deviation that published weights were trained with. Raises
+        UsageError where the task takes no such weights."""
+
+
+class Architecture(Protocol):
+    """The network as a description that travels with the weights. `str()` names it for people."""
+
+    @property
+    def num_outputs(self) -> int | None:
+        """Outputs for an image as a whole; None where the network answers otherwise."""
+
+    @classmethod
+    def create(
+        cls, settings: Any, dataset: Dataset, preprocess: Any, fitted: FitData | None
+    ) -> Any:
+        """fitted: the training views, None before they are read: a network of the right shape is
+        wanted even then. Raises UsageError, DataError."""
+
     def build(self) -> nn.Module:
         """A fresh network: `features`, then `head`."""
 
-    @abstractmethod
-    def turns(self, network: nn.Module) -> list[list[tuple[str, nn.Parameter]]]:
-        """Who learns, in order: one turn normally, two for a GAN, none for a closed-form model."""
 
-    @abstractmethod
-    def on_features(self) -> Task:
-        """This room for batches that hold, in place of pixels, the last map of a frozen network:
-        its head alone answers."""
+class Training(Protocol):
+    """Batches, augmentation, phases and loss. Does not travel with the weights. A frozen dataclass
+    with the fields `preprocess` and `plots` (SVG by name, written when training begins)."""
 
-    @abstractmethod
+    preprocess: Any
+    plots: Mapping[str, str]
+
+    @classmethod
+    def create(
+        cls,
+        settings: Any,
+        dataset: Dataset,
+        preprocess: Any,
+        architecture: Any,
+        fitted: FitData,
+    ) -> Any: ...
+
+    def batches(
+        self, samples: Sequence[Sample], views: np.ndarray, epoch: int, rng: np.random.Generator
+    ) -> list[np.ndarray]:
+        """The batches of one epoch, as indices of views counted over all samples in their order;
+        `views` says how many each sample has."""
+
+    def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
+        """Training only, on the device; targets move along. progress: from 0 to 1 over the run."""
+
+    def preview_batch(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
+        """Each row after `augment`: uint8 H×W×3 with the target drawn, and its caption."""
+
+    def phases(self, network: nn.Module) -> list[Phase]:
+        """One normally, two for a GAN, none for a model without training steps."""
+
     def loss(
-        self, network: nn.Module, batch: Batch, turn: int, rng: Draws
+        self, network: nn.Module, batch: Batch, phase: str, rng: Draws
     ) -> dict[str, torch.Tensor]:
-        """Named means over the batch; `total` is what learns, the others are only reported."""
+        """Means over the batch; `total` is minimized, the others are only reported."""
 
-    @abstractmethod
-    def outputs(self, network: nn.Module, batch: Batch) -> torch.Tensor:
-        """What the network says of a batch as evaluation sees it."""
+    def calibrate(self, network: nn.Module, inference: Any, train: Part, validation: Part) -> Any:
+        """The inference with its thresholds or temperature chosen on validation, after the last
+        step. A model without training steps fills its buffers here."""
 
-    @abstractmethod
-    def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
-        """One prediction a source: the views of one source stand together and are merged."""
 
-    @abstractmethod
-    def together(self, answers: Sequence[Prediction]) -> Prediction:
-        """What several models say of one picture, as one answer."""
+class Inference(Protocol):
+    """From the network to results, with the options of inference. Immutable; travels. A frozen
+    dataclass with the fields `classes` (may be empty), `tta` ("none" by default) and
+    `output_suffixes` (endings of the files that `Result.save` writes under one stem)."""
 
-    @abstractmethod
-    def metric(self, costs: np.ndarray | None = None) -> Metric: ...
+    classes: tuple[str, ...]
+    tta: str
+    output_suffixes: tuple[str, ...]
 
-    @abstractmethod
-    def finish(self, targets: Any, answers: Sequence[Prediction]) -> Task:
-        """After the last turn, from the truths of the validation pictures and what this room says
-        of them: temperature, thresholds."""
+    @classmethod
+    def create(cls, settings: Any, dataset: Dataset, preprocess: Any) -> Any: ...
 
-    @abstractmethod
-    def baselines(
-        self, parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]], seed: int
+    def forward(self, network: nn.Module, inputs: Any) -> torch.Tensor:
+        """What the network says, float32; pure tensor operations. inputs: of `network_input`."""
+
+    def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Any]:
+        """One result a source; the views of a source stand together and are merged."""
+
+    def ensemble(self, results: Sequence[Any]) -> Any:
+        """The results of several models for one sample as one;
+        classes in the order of the first."""
+
+    def with_options(
+        self, tta: str = "none", threshold: float | None = None, full: bool = True
+    ) -> Any:
+        """With options of inference. threshold: None keeps the model's own. full: keep what only
+        curves, calibration and ensembles need. Raises UsageError for an option without meaning."""
+
+
+class Metric(Protocol):
+    """Counts each sample once, however many processes evaluate. Its whole state is `records`: for
+    each source named arrays, so that it can be merged, stored and compared."""
+
+    SCORES: ClassVar[tuple[str, ...]]  # what `resample` can score, the default first
+    score: str  # which of them chooses the best epoch
+    records: dict[str, dict[str, np.ndarray]]
+
+    @classmethod
+    def create(
+        cls,
+        preprocess: Any,
+        inference: Any,
+        score: str | None = None,
+        costs: np.ndarray | None = None,
+    ) -> Any:
+        """Raises UsageError for costs where they have no meaning."""
+
+    def add(self, results: Sequence[Any], targets: Sequence[Any]) -> None: ...
+
+    def scores(self) -> dict[str, float]:
+        """The numbers of an epoch's line; `score`, higher is better, chooses the best epoch."""
+
+    def evidence(self) -> dict[str, Any]:
+        """All figures with intervals, ready for JSON."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A row a sample for `predictions.csv`: `source`, `truth`,
+        `answer` and what the task adds."""
+
+    def resample(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """Each of SCORES, R numbers (NaN where undefined), when sample i, in the sorted order of
+        the sources, counts `weights[r, i]` times. weights: float64 R×N."""
+
+
+# Its name; settings and seconds; its results for `validation` and `test`.
+Baseline = tuple[str, dict[str, Any], dict[str, list[Any]]]
+
+
+class Baselines(Protocol):
+    """`baselines.py`, a module: what needs no network, on the same split."""
+
+    def applies(self, preprocess: Any, inference: Any) -> bool: ...
+
+    def run(
+        self,
+        parts: Mapping[str, tuple[np.ndarray, Sequence[Sample]]],
+        preprocess: Any,
+        inference: Any,
+        seed: int,
     ) -> Iterator[Baseline]:
-        """Free baselines on the same split (views and samples of `train`, `validation`, `test`);
-        asked where `has_baselines`."""
+        """parts: views M×H×W×C and samples of `train`, `validation` and `test`."""
 
-    @abstractmethod
-    def draw(
-        self, samples: Sequence[Sample], predictions: Sequence[Prediction]
+
+class Report(Protocol):
+    """`report.py`, a module."""
+
+    ERROR_SHEET: str  # what `error_sheet` shows, in a sentence
+    PREVIEW: str  # what the sheet of a training batch shows
+
+    def headline(self, summary: Mapping[str, Any]) -> tuple[str, str, str]:
+        """The number, the rest of the sentence that it begins, and what follows from it."""
+
+    def sentences(self, summary: Mapping[str, Any]) -> list[str]:
+        """At most two lines for the console that say how good the model is."""
+
+    def sections(self, found: Mapping[str, Any]) -> list[Section]:
+        """What the report shows of this task alone, from the run's files by name."""
+
+    def error_sheet(
+        self, samples: Sequence[Sample], results: Sequence[Any], inference: Any
     ) -> np.ndarray | None:
-        """A sheet for the report: uint8 H×W×3, the worst errors first;
-        None when nothing is wrong."""
+        """uint8 H×W×3, the worst errors first; None when nothing is wrong."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The parts of a task that need more than its settings. metric: None where no honest score
+    exists. suggest_defaults(settings, dataset, headers): a value for each setting that the user
+    left open. migrate(stored): the `room` of a version-1 `model.json`, to the JSON of `preprocess`,
+    `architecture` and `inference`; None for tasks that are younger."""
+
+    data: Data
+    suggest_defaults: Callable[[Any, Dataset, Sequence[Header]], dict[str, Any]]
+    preprocess: type[Any]
+    architecture: type[Any]
+    training: type[Any]
+    inference: type[Any]
+    result: type[Any]
+    report: Report
+    metric: type[Any] | None = None
+    baselines: Baselines | None = None
+    migrate: Callable[[Mapping[str, Any]], dict[str, dict[str, Any]]] | None = None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of question asked of an image. `settings` is imported without torch, for `--help`;
+    `load_parts` imports the rest at first use."""
+
+    name: str
+    settings: type[SharedSettings]
+    load_parts: Callable[[], Parts]
+
+    @cached_property
+    def parts(self) -> Parts:
+        return self.load_parts()
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What travels with the weights."""
+
+    task: Task
+    preprocess: Any
+    architecture: Any
+    inference: Any
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """The fields of each part by name; their order does not matter."""
+        return {name: part_to_json(getattr(self, name)) for name in TRAVELS}
 
     @staticmethod
-    @abstractmethod
-    def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
-        """Of a finished run, for the top of its report: the number, the rest of the sentence that
-        it begins, and what follows from it."""
+    def from_json(task: Task, stored: Mapping[str, Any]) -> ModelSpec:
+        """Raises KeyError, TypeError or ValueError for parts that are not of this task."""
+        kinds = {name: getattr(task.parts, name) for name in TRAVELS}
+        return ModelSpec(task, **{n: part_from_json(kinds[n], stored[n]) for n in TRAVELS})
 
-    @staticmethod
-    @abstractmethod
-    def sections(found: Mapping[str, Any]) -> list[Section]:
-        """What the report shows of this task alone, from the run's files by name
-        (`engine.run.report.read`); "Training" is the engine's."""
+
+TRAVELS = ("preprocess", "architecture", "inference")
+
+
+def part_to_json(part: Any) -> dict[str, Any]:
+    return {each.name: getattr(part, each.name) for each in fields(part)}
+
+
+def part_from_json(kind: type[Any], stored: Mapping[str, Any]) -> Any:
+    """A frozen dataclass from its fields by name; lists, nested ones too, become tuples."""
+    return kind(**{name: tuples(value) for name, value in stored.items()})
+
+
+def tuples(value: Any) -> Any:
+    """Lists, nested ones too, as tuples: what a frozen dataclass may hold."""
+    return tuple(tuples(each) for each in value) if isinstance(value, list) else value
