@@ -2,9 +2,10 @@
 
     import pellucid
     run = pellucid.train("my_photos/")
-    pellucid.predict(run.path, "new.jpg").answers[0].label
+    predictor = pellucid.load(run.path)
+    predictor("new.jpg").label
 
-Each verb of the command line is a function here, loaded when it is first used: importing this
+Each command of the command line is a function here, loaded when it is first used: importing this
 package does not import torch.
 """
 
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from .core.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .core.errors import (
@@ -25,15 +28,16 @@ if TYPE_CHECKING:
     from .engine.check import check
     from .engine.inference.evaluate import evaluate
     from .engine.inference.predict import predict
+    from .engine.inference.predictor import Predictor, load
     from .engine.inference.slide import slide
     from .engine.run.train import train
     from .engine.weights import weights
     from .experiments.compare import compare
-    from .experiments.study import study
+    from .experiments.study import lab
+    from .experiments.study import lab as study
     from .experiments.tune import tune
     from .inspection.network import inspect
 
-__version__ = "0.1.0"
 
 _ERRORS = (
     "DataError",
@@ -43,17 +47,21 @@ _ERRORS = (
     "PellucidError",
     "UsageError",
 )
-_PLACES = dict.fromkeys(_ERRORS, ".core.errors") | {
-    "check": ".engine.check",
-    "compare": ".experiments.compare",
-    "evaluate": ".engine.inference.evaluate",
-    "inspect": ".inspection.network",
-    "predict": ".engine.inference.predict",
-    "slide": ".engine.inference.slide",
-    "study": ".experiments.study",
-    "train": ".engine.run.train",
-    "tune": ".experiments.tune",
-    "weights": ".engine.weights",
+# The module and the name in it.
+_PLACES = {name: (".core.errors", name) for name in _ERRORS} | {
+    "Predictor": (".engine.inference.predictor", "Predictor"),
+    "check": (".engine.check", "check"),
+    "compare": (".experiments.compare", "compare"),
+    "evaluate": (".engine.inference.evaluate", "evaluate"),
+    "inspect": (".inspection.network", "inspect"),
+    "lab": (".experiments.study", "lab"),
+    "load": (".engine.inference.predictor", "load"),
+    "predict": (".engine.inference.predict", "predict"),
+    "slide": (".engine.inference.slide", "slide"),
+    "study": (".experiments.study", "lab"),  # as version 0.1 called it; goes with the next release
+    "train": (".engine.run.train", "train"),
+    "tune": (".experiments.tune", "tune"),
+    "weights": (".engine.weights", "weights"),
 }
 
 __all__ = [
@@ -62,10 +70,11 @@ __all__ = [
     "ModelError",
     "NonFiniteLoss",
     "PellucidError",
+    "Predictor",
     "UsageError",
 ]
-__all__ += ["check", "evaluate", "inspect", "predict", "slide", "train", "weights"]
-__all__ += ["compare", "study", "tune"]
+__all__ += ["check", "evaluate", "inspect", "load", "predict", "slide", "train", "weights"]
+__all__ += ["compare", "lab", "study", "tune"]
 
 
 def __dir__() -> list[str]:
@@ -75,4 +84,5 @@ def __dir__() -> list[str]:
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_PLACES[name], __name__), name)
+    module, own_name = _PLACES[name]
+    return getattr(importlib.import_module(module, __name__), own_name)

@@ -1,5 +1,5 @@
-"""Worked examples, softmax, losses and momentum: each figure through the room,
-the baselines or the optimisers."""
+"""Worked examples, softmax, losses and momentum: each figure through the parts of classification,
+the baselines or the optimizers."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from pellucid.baselines.classical import baselines
 from pellucid.core.rng import Draws
 from pellucid.core.types import Batch, ViewTransform
 from pellucid.engine.run.optim import optimizer
-from pellucid.engine.run.settings import Recipe
 from pellucid.losses.localization import landmarks, loss, target
 from pellucid.models.notation import build
-from pellucid.tasks.classification import Classification
+from pellucid.tasks.classification.inference import ClassificationInference
+from pellucid.tasks.classification.training import ClassificationTraining
+from pellucid.tasks.image_preprocess import ImagePreprocess
+from pellucid.tasks.settings import SharedSettings
 
-ROOM = Classification(classes=("a", "b", "c"), size=(1, 1), channels=1, mean=(0.0,), std=(1.0,))
+CLASSES = ("a", "b", "c")
+PREPROCESS = ImagePreprocess(size=(1, 1), channels=1, mean=(0.0,), std=(1.0,))
 logit = st.floats(-20, 20)
 
 
@@ -37,32 +40,22 @@ def batch(targets: list[int]) -> Batch:
 
 
 def softmax(*logits: float) -> np.ndarray:
-    """What the room answers for these logits."""
-    probabilities = ROOM.decode(torch.tensor([logits], dtype=torch.float64), batch([0]))[
-        0
-    ].probabilities
-    assert probabilities is not None
-    return probabilities
+    """The probabilities of the result for these logits."""
+    outputs = torch.tensor([logits], dtype=torch.float64)
+    (result,) = ClassificationInference(CLASSES).decode(outputs, batch([0]))
+    return result.probabilities
 
 
 def cross_entropy(logits: tuple[float, ...], targets: list[int], smoothing: float = 0.0) -> float:
-    """The room's training loss of a network that answers with these logits whatever it sees."""
+    """The training loss of a network that gives these logits for every image."""
     network = build("L3", 1, (1, 1))
     weight, bias = network.parameters()
     with torch.no_grad():
         weight.zero_()
         bias.copy_(torch.tensor(logits))
-    room = Classification(
-        classes=ROOM.classes,
-        size=(1, 1),
-        channels=1,
-        mean=(0.0,),
-        std=(1.0,),
-        label_smoothing=smoothing,
-    )
-    return room.loss(network, batch(targets), 0, Draws(0, 0, np.arange(len(targets))))[
-        "total"
-    ].item()
+    training = ClassificationTraining(PREPROCESS, CLASSES, label_smoothing=smoothing)
+    draws = Draws(0, 0, np.arange(len(targets)))
+    return training.loss(network, batch(targets), "", draws)["total"].item()
 
 
 # ------------------------------------------------------------------------------------------ softmax
@@ -106,9 +99,7 @@ def test_scores_of_nearest_neighbours_are_counts_of_labels() -> None:
     targets=st.lists(st.integers(0, 2), min_size=1, max_size=6),
 )
 @settings(max_examples=50, deadline=None)
-def test_classification_loss_is_the_mean_of_minus_ln_v_over_samples(
-    logits: tuple[float, ...], targets: list[int]
-) -> None:
+def test_loss_is_the_mean_of_minus_ln_v(logits: tuple[float, ...], targets: list[int]) -> None:
     v = softmax(*logits)
     expected = -np.log(v[targets]).mean()
     assert cross_entropy(logits, targets) == pytest.approx(expected, abs=1e-4)
@@ -130,9 +121,7 @@ def test_cross_entropy_reaches_0_for_a_one_hot_truth_only() -> None:
 
 @given(logits=st.tuples(logit, logit, logit), smoothing=st.floats(0.01, 0.9))
 @settings(max_examples=50, deadline=None)
-def test_cross_entropy_with_a_soft_truth_is_minus_the_sum_of_u_ln_v(
-    logits: tuple[float, ...], smoothing: float
-) -> None:
+def test_cross_entropy_of_a_soft_target(logits: tuple[float, ...], smoothing: float) -> None:
     u = np.full(3, smoothing / 3) + (1 - smoothing) * np.eye(3)[1]
     assert cross_entropy(logits, [1], smoothing) == pytest.approx(
         -(u * np.log(softmax(*logits))).sum(), abs=1e-4
@@ -173,11 +162,12 @@ def stepper(
 ) -> tuple[torch.optim.Optimizer, Tensor]:
     weight = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
     return optimizer(
-        Recipe(optimizer=name, lr=lr, momentum=momentum, weight_decay=0.0), [("weight", weight)]
+        SharedSettings(optimizer=name, lr=lr, momentum=momentum, weight_decay=0.0),
+        [("weight", weight)],
     ), weight
 
 
-def test_a_step_of_gradient_descent_has_the_length_of_lr_times_gradient() -> None:
+def test_a_step_has_the_length_of_lr_times_gradient() -> None:
     ours, weight = stepper("sgd", 0.1, 0.0, [1.0, 2.0])
     weight.grad = torch.tensor([3.0, 4.0], dtype=torch.float64)
     ours.step()

@@ -13,15 +13,20 @@ from torch import Tensor, nn
 from pellucid.anatomy import gradcheck
 from pellucid.core.rng import Draws, generator
 from pellucid.core.types import Batch, ViewTransform
+from pellucid.data.formats import Dataset
 from pellucid.data.sample import Sample
-from pellucid.engine.run import settings as recipes
 from pellucid.engine.run.epoch import epochs_without_gain
 from pellucid.engine.run.optim import learning_rate, optimizer
 from pellucid.losses.class_balance import class_weights
-from pellucid.metrics.evidence import classification
+from pellucid.metrics.classification import classification
 from pellucid.models import MODELS
 from pellucid.models.notation import build
-from pellucid.tasks.classification import Classification
+from pellucid.tasks.classification.architecture import ClassificationArchitecture
+from pellucid.tasks.classification.settings import ClassificationSettings
+from pellucid.tasks.classification.training import ClassificationTraining
+from pellucid.tasks.image_preprocess import ImagePreprocess
+from pellucid.tasks.settings import SharedSettings
+from pellucid.tasks.task import FitData
 
 # -------------------------------------------------------------------------------- decay of the rate
 
@@ -30,16 +35,16 @@ def rates(
     schedule: str, epochs: int = 40, losses: tuple[float, ...] = (), **settings: float
 ) -> list[float]:
     """The rate of each epoch's first step, ten steps an epoch, 1 at its peak."""
-    recipe = recipes.make(schedule=schedule, epochs=epochs, lr=1.0, **settings)
+    chosen = SharedSettings(schedule=schedule, epochs=epochs, lr=1.0, **settings)
     rows = [{"validation_loss": loss} for loss in losses]
-    return [learning_rate(recipe, 10 * epoch, 10, rows[:epoch]) for epoch in range(epochs)]
+    return [learning_rate(chosen, 10 * epoch, 10, rows[:epoch]) for epoch in range(epochs)]
 
 
-def test_a_tenth_after_half_and_after_three_quarters_of_the_epochs() -> None:
+def test_step_decay_is_a_tenth_after_half_and_three_quarters() -> None:
     assert rates("step") == pytest.approx([1.0] * 20 + [0.1] * 10 + [0.01] * 10)
 
 
-def test_exponential_decay_multiplies_by_one_factor_below_1_each_epoch() -> None:
+def test_exponential_decay_has_one_factor_below_1() -> None:
     found = np.array(rates("exponential"))
     factors = found[1:] / found[:-1]
     assert found[0] == 1
@@ -68,14 +73,14 @@ def test_a_cyclic_rate_comes_back_each_cycle() -> None:
 # ----------------------------------------------------------------------------- decay of the weights
 
 
-def test_weight_decay_shrinks_weights_and_neither_biases_nor_scales() -> None:
+def test_weight_decay_leaves_biases_and_scales_alone() -> None:
     """The gradient of δ/2·‖w‖² is δw: where nothing else pulls, a step takes the share αδ off."""
     network = build("C4 B R P C4 B R G L3", 1, (8, 8))
     for parameter in network.parameters():
         nn.init.constant_(parameter, 2.0)
         parameter.grad = torch.zeros_like(parameter)
     optimizer(
-        recipes.make(optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=0.01),
+        SharedSettings(optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=0.01),
         list(network.named_parameters()),
     ).step()
     weights = [
@@ -96,25 +101,24 @@ SAMPLES = tuple(
 )
 
 
-def room(imbalance: str) -> Classification:
-    """For ninety pictures of one class and ten of the other, measured."""
-    bare = Classification(
-        classes=("common", "rare"), size=(1, 1), channels=1, batch=20, imbalance=imbalance
+def training(imbalance: str) -> ClassificationTraining:
+    """For ninety images of one class and ten of the other."""
+    settings = ClassificationSettings(
+        batch=20, loss="cross_entropy", label_smoothing=0.0, imbalance=imbalance
     )
-    return bare.measured(
-        np.arange(100, dtype=np.uint8)[:, None, None, None], torch.from_numpy(TRUTHS)
-    )
+    images = np.arange(100, dtype=np.uint8)[:, None, None, None]
+    fitted = FitData(images, torch.from_numpy(TRUTHS), ())
+    preprocess = ImagePreprocess(size=(1, 1), channels=1).fit_statistics(fitted)
+    architecture = ClassificationArchitecture("L2", 2, 1, (1, 1))
+    dataset = Dataset(SAMPLES, ("common", "rare"), "", "", "")
+    return ClassificationTraining.create(settings, dataset, preprocess, architecture, fitted)
 
 
 def shown(imbalance: str) -> list[int]:
-    """How many pictures of each class an epoch shows."""
-    return np.bincount(
-        TRUTHS[
-            np.concatenate(
-                room(imbalance).order(SAMPLES, np.ones(len(SAMPLES), np.int64), 0, generator(0))
-            )
-        ]
-    ).tolist()
+    """How many images of each class an epoch shows."""
+    views = np.ones(len(SAMPLES), np.int64)
+    batches = training(imbalance).batches(SAMPLES, views, 0, generator(0))
+    return np.bincount(TRUTHS[np.concatenate(batches)]).tolist()
 
 
 def test_class_weights_make_up_for_frequencies() -> None:
@@ -134,7 +138,7 @@ def test_class_weights_make_up_for_frequencies() -> None:
         tuple(map(str, range(100))),
     )
     losses = {
-        name: room(name).loss(network, batch, 0, Draws(0, 0, np.arange(100)))["total"].item()
+        name: training(name).loss(network, batch, "", Draws(0, 0, np.arange(100)))["total"].item()
         for name in ("none", "class_weights")
     }
     common, rare = math.log(1 + math.exp(-2)), math.log(1 + math.exp(2))
@@ -142,14 +146,14 @@ def test_class_weights_make_up_for_frequencies() -> None:
     assert losses["class_weights"] == pytest.approx((common + rare) / 2)
 
 
-def test_oversampling_repeats_the_rare_and_undersampling_leaves_out_the_common() -> None:
+def test_resampling_repeats_the_rare_or_drops_the_common() -> None:
     assert shown("none") == shown("class_weights") == [90, 10]
     assert shown("oversample") == [50, 50]
     assert shown("augment_minority") == [90, 90]
     assert shown("undersample") == shown("undersample_clusters") == [10, 10]
 
 
-def test_balanced_accuracy_and_confusion_see_what_accuracy_hides() -> None:
+def test_balanced_accuracy_shows_what_accuracy_hides() -> None:
     always = classification(TRUTHS, np.tile([0.9, 0.1], (100, 1)), ["common", "rare"])
     assert always["accuracy"]["value"] == 0.9
     assert always["balanced_accuracy"]["value"] == 0.5
@@ -180,7 +184,7 @@ def skewness(values: Tensor) -> Tensor:
     return ((values - values.mean(0)) / values.std(0)).pow(3).mean(0)
 
 
-def test_batch_norm_gives_zero_mean_and_unit_variance_but_no_gaussian() -> None:
+def test_batch_norm_standardizes_but_keeps_the_skewness() -> None:
     network, x = build("B G", 2, (1, 1)), skewed(5000)
     y = network.train()(x).detach()
     torch.testing.assert_close(y.mean(0), torch.zeros(2), atol=1e-5, rtol=0)
@@ -232,7 +236,7 @@ class Counted(nn.Module):
         return self.layer(x)
 
 
-def test_a_numerical_gradient_asks_for_each_number_and_back_propagation_once() -> None:
+def test_a_numerical_gradient_evaluates_each_number() -> None:
     """Differences to one side take dim + 1 evaluations; ours, to both sides, 2·dim, beside one in
     the middle and one to go back through."""
     calls: list[int] = []
@@ -245,19 +249,22 @@ def test_a_numerical_gradient_asks_for_each_number_and_back_propagation_once() -
 # ------------------------------------------------------------------------------------------ the run
 
 
-def test_pictures_are_normalised_by_the_training_set_alone() -> None:
+def test_images_are_normalized_by_the_training_set_alone() -> None:
     rng = generator(8)
     train, test = (
         rng.integers(0, 200, (50, 4, 4, 3), np.uint8),
         rng.integers(100, 256, (20, 4, 4, 3), np.uint8),
     )
-    measured = Classification(classes=("a", "b"), size=(4, 4), channels=3).measured(train)
+    fitted = FitData(train, None, ())
+    measured = ImagePreprocess(size=(4, 4), channels=3).fit_statistics(fitted)
     mean, deviation = (train / 255).mean((0, 1, 2)), (train / 255).std((0, 1, 2))
     assert measured.mean == pytest.approx(mean.tolist()) and measured.std == pytest.approx(
         deviation.tolist()
     )
     seen, unseen = (
-        measured.normalised(torch.from_numpy(part).permute(0, 3, 1, 2)).permute(0, 2, 3, 1).numpy()
+        measured.network_input(Batch(torch.from_numpy(part).permute(0, 3, 1, 2), None, (), ()))
+        .permute(0, 2, 3, 1)
+        .numpy()
         for part in (train, test)
     )
     np.testing.assert_allclose(seen.mean((0, 1, 2)), 0, atol=1e-5)
@@ -266,14 +273,14 @@ def test_pictures_are_normalised_by_the_training_set_alone() -> None:
     assert (unseen.mean((0, 1, 2)) > 1).all()
 
 
-def test_early_stopping_waits_for_validation_accuracy_to_fall() -> None:
+def test_early_stopping_waits_for_accuracy_to_fall() -> None:
     """While it rises nothing is counted, and an equal is no rise."""
     scores = [0.5, 0.6, 0.7, 0.7, 0.65, 0.6]
     history = [{"validation_score": score} for score in scores]
     assert [epochs_without_gain(history[: count + 1]) for count in range(6)] == [0, 0, 0, 1, 2, 3]
 
 
-def test_a_one_sided_numerical_gradient_takes_dim_plus_one_evaluations() -> None:
+def test_a_one_sided_gradient_takes_dim_plus_1_evaluations() -> None:
     asked = []
 
     def loss(theta: torch.Tensor) -> torch.Tensor:

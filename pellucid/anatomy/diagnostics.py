@@ -7,11 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
-from .measure import Anatomy
+from .measure import Anatomy, Finding
 from .memory import Memory
 from .table import bytes_text
 
@@ -21,17 +20,6 @@ WIDE = 1.5
 # whole.
 NARROW = 0.75
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six")
-
-
-@dataclass(frozen=True)
-class Finding:
-    """level: "ok", "look" (may be meant so) or "wrong" (will not work, or work badly)."""
-
-    level: str
-    text: str
-
-    def to_json(self) -> dict[str, Any]:
-        return {"level": self.level, "text": self.text}
 
 
 @dataclass(frozen=True)

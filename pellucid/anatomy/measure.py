@@ -27,7 +27,6 @@ from .multiplications import (
 from .trace import Call, Graph, Node, by, trace
 
 if TYPE_CHECKING:
-    from .diagnostics import Finding
     from .receptive import Reach
 
 # Where ways meet. What a skip adds belongs into the account, though it has no layer and nothing to
@@ -127,6 +126,17 @@ class Row:
                 None if self.reach is None else [reach_json(axis) for axis in self.reach]
             ),
         }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """level: "ok", "look" (may be meant so) or "wrong" (will not work, or work badly)."""
+
+    level: str
+    text: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"level": self.level, "text": self.text}
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,15 @@
-"""The account of a network in words and in columns of plain text."""
+"""The account of a network (`measure.Anatomy`) in words and in columns of plain text."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .memory import Memory
 from .trace import by
 
 if TYPE_CHECKING:
-    from .measure import Anatomy, Row
     from .receptive import Reach
 
 HEADINGS = (
@@ -31,7 +30,7 @@ MARKS = {"ok": "-", "look": "?", "wrong": "!"}  # what is well, what to look at,
 WORDS = 3  # columns of words; all others are numbers
 
 
-def text(anatomy: Anatomy) -> str:
+def text(anatomy: Any) -> str:
     """A row a layer, a row of totals, and notes. Shapes are channels×height×width;
     of a join only its shape is said."""
     lines = [list(HEADINGS)]
@@ -60,7 +59,7 @@ def text(anatomy: Anatomy) -> str:
     )
 
 
-def _cells(anatomy: Anatomy, row: Row) -> list[str]:
+def _cells(anatomy: Any, row: Any) -> list[str]:
     parameters = (
         [f"{row.parameters:,}", percent(anatomy.share(row))] if row.parameters else ["", ""]
     )
@@ -115,7 +114,7 @@ def _once(words: Sequence[str]) -> str:
     return words[0] if len(set(words)) == 1 else "×".join(words)
 
 
-def answer_maps(anatomy: Anatomy) -> str:
+def answer_maps(anatomy: Any) -> str:
     """What a network says whose one answer is maps and not numbers about the whole picture;
     nothing of others."""
     outputs = [anatomy.graph.nodes[number].output[1:] for number in anatomy.graph.outputs]
@@ -128,7 +127,7 @@ def answer_maps(anatomy: Anatomy) -> str:
     )
 
 
-def notes(anatomy: Anatomy) -> list[str]:
+def notes(anatomy: Any) -> list[str]:
     """Sentences that follow from the account; those about memory last."""
     said = [
         (
@@ -195,7 +194,7 @@ def memory_notes(memory: Memory) -> list[str]:
     ]
 
 
-def whereabouts(anatomy: Anatomy) -> str:
+def whereabouts(anatomy: Any) -> str:
     """Where most parameters sit: the smallest parts of the network, one inside the other, that hold
     half of them or more."""
     held: dict[str, int] = {}

@@ -31,7 +31,7 @@ def root(
     version: bool = typer.Option(False, "--version", help="Show the version and exit."),
 ) -> None:
     if version:
-        from .. import __version__
+        from ..core.version import __version__
 
         print(__version__)
         raise typer.Exit

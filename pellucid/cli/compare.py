@@ -71,7 +71,7 @@ def command(
 
 def _table(found: Comparison) -> list[str]:
     """A line an arm: runs, score, difference."""
-    from ..experiments.compare_words import chance, figure, reach, signed
+    from ..experiments.compare_text import chance, figure, reach, signed
 
     differences = {difference.arm: difference for difference in found.differences}
     width = max(len(arm.name) for arm in found.arms)

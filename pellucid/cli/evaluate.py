@@ -112,11 +112,8 @@ def _gained(found: dict[str, Any]) -> list[str]:
 
 
 def _gain(name: str, found: dict[str, Any], what: str) -> str:
-    if test := found.get("mcnemar"):
-        what += (
-            f"; right only so: {test['only_a']}, only without: {test['only_b']}, "
-            f"McNemar p = {test['p']:.2g}"
-        )
+    if found["gain"]["value"] is not None:
+        what += f"; {found['test']}, p = {found['p']:.2g}"
     return f"{name:<20} {_signed(found['gain'])}  ({what})"
 
 

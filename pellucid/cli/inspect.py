@@ -69,25 +69,19 @@ def command(
     )
     if expression is not None:
         return _graph(expression, words or [], svg, as_json)
-    if len(words or []) != 1:
-        what = "picture" if filter is not None else "network"
-        raise UsageError(
-            f"name one {what}, not {len(words or [])}" + ("" if words else f"; {USAGE[what]}")
-        )
-    network = words[0]
+    word = _only(words or [], "picture" if filter is not None else "network")
     if filter is not None or look is not None:
-        return _picture(filter, network, look, out, as_json)
+        return _picture(filter, word, look, out, as_json)
     if gradcheck:
-        return _gradients(network, input, classes, as_json)
-    from ..inspection.network import inspect
+        return _gradients(word, input, classes, as_json)
+    return _account(word, input, classes, data, html, as_json)
 
-    # What a network of the user's own prints is not the account.
-    with contextlib.redirect_stdout(sys.stderr):
-        anatomy = inspect(
-            network, input=input, classes=classes, data=data, html=html, quiet=as_json
-        )
-        anatomy.memory  # noqa: B018 - derived when it is first asked for, by passes of the network
-    print(json.dumps(anatomy.to_json(), ensure_ascii=False) if as_json else anatomy.text())
+
+def _only(words: list[str], what: str) -> str:
+    if len(words) != 1:
+        usage = "" if words else f"; {USAGE[what]}"
+        raise UsageError(f"name one {what}, not {len(words)}{usage}")
+    return words[0]
 
 
 def _fits(asked: list[str], options: list[str]) -> None:
@@ -110,6 +104,25 @@ def _fits(asked: list[str], options: list[str]) -> None:
             )
     if question in ("look", "filter") and "out" not in options:
         raise UsageError(f"--{question} writes a picture; say where with --out FILE.png")
+
+
+def _account(
+    network: str,
+    input: str | None,
+    classes: int | None,
+    data: str | None,
+    html: Path | None,
+    as_json: bool,
+) -> None:
+    from ..inspection.network import inspect
+
+    # What a network of the user's own prints is not the account.
+    with contextlib.redirect_stdout(sys.stderr):
+        anatomy = inspect(
+            network, input=input, classes=classes, data=data, html=html, quiet=as_json
+        )
+        anatomy.memory  # noqa: B018 - derived when it is first asked for, by passes of the network
+    print(json.dumps(anatomy.to_json(), ensure_ascii=False) if as_json else anatomy.text())
 
 
 def _graph(expression: str, values: list[str], svg: Path | None, as_json: bool) -> None:

@@ -42,7 +42,7 @@ def command(
         _figures(out)
     else:
         _alone("lab STUDY", {"--out": out})
-        from ..experiments.study import study as run
+        from ..experiments.study import lab as run
 
         result = run(
             study,

@@ -1,42 +1,55 @@
-"""Options that several verbs share: one for each setting of a recipe."""
+"""Options that several verbs share: one for each setting of each task."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import fields
 from typing import Any, get_type_hints
 
 import typer
 
-from ..engine.run.settings import Recipe
+from ..engine.run.settings import Option, all_options, options_of, owners
+from ..tasks import TASKS
+
+# A size is written as a text: 64 or 48x96.
+TYPES = {"int": int, "float": float, "bool": bool, "str": str, "size": str}
 
 
 def settings() -> list[inspect.Parameter]:
-    """An option for each setting of a recipe: what the recipe says of it is all there is to say."""
-    kinds = {"int": int, "float": float, "bool": bool}
-    options = []
-    for setting in fields(Recipe):
-        kind = kinds.get(str(setting.type).split(" ")[0], str)
-        choices, default = setting.metadata["choices"], setting.default
-        text = (
-            setting.metadata["help"]
-            + (f" One of: {', '.join(choices)}." if choices else "")
-            + (f" [{default}]" if default is not None else "")
-        )
-        # None stands for "not given", so that a recipe file is not overridden by defaults.
-        option = typer.Option(None, help=text, show_default=False)
-        options.append(
-            inspect.Parameter(
-                setting.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind
-            )
-        )
-    return options
+    """An option for each setting: what its field says is all there is to say of it."""
+    return [_parameter(option) for option in all_options().values()]
+
+
+def _parameter(option: Option) -> inspect.Parameter:
+    # None stands for "not given", so that defaults do not override a recipe file.
+    default = typer.Option(None, help=_help(option), show_default=False)
+    return inspect.Parameter(
+        option.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=TYPES[option.kind],
+    )
+
+
+def _help(option: Option) -> str:
+    """The description, the tasks where not all have it, the choices and the default."""
+    tasks = owners(option.name)
+    choices = {task: options_of(TASKS[task].settings)[option.name].choices for task in tasks}
+    parts = [option.text]
+    if len(set(choices.values())) > 1:
+        parts.append("; ".join(f"{task}: {', '.join(own)}" for task, own in choices.items()) + ".")
+    elif len(tasks) < len(TASKS):
+        parts.append(f"For {' and '.join(tasks)}.")
+    if option.choices and len(set(choices.values())) == 1:
+        parts.append(f"One of: {', '.join(option.choices)}.")
+    if option.default is not None:
+        parts.append(f"[{option.default}]")
+    return " ".join(parts)
 
 
 def with_settings(verb: Callable[..., None]) -> Callable[..., None]:
-    """A command whose options are the verb's own ones,
-    and the settings of a recipe in place of its `**settings`."""
+    """A command whose options are the verb's own, and the settings in place of its
+    `**settings`."""
 
     def command(**arguments: Any) -> None:
         verb(**arguments)

@@ -1,13 +1,11 @@
-"""What passes between the parts: targets (`Objects`, `Mask`), `ViewTransform`, `Batch`,
-`Prediction`."""
+"""What passes between the parts: targets (`Objects`, `Mask`), `ViewTransform`, `Batch`."""
 
 from __future__ import annotations
 
 import hashlib
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import numpy as np
@@ -132,12 +130,16 @@ class Mask:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VolumeGeometry:
-    """How a volume D×H×W lies in the world. spacing: millimetres between voxels along D, H, W.
-    affine: float64 4×4, takes the index (i, j, k) of the file's own array to millimetres (NIfTI's,
-    left to right, back to front, down to up)."""
+    """How a volume D×H×W lies in space. spacing: millimeters between voxels along D, H, W; empty
+    where nothing is known. affine: float64 4×4, takes the index (i, j, k) of the file's own array
+    to millimeters (NIfTI's, left to right, back to front, down to up)."""
 
-    spacing: tuple[float, float, float]
+    spacing: tuple[float, ...]
     affine: np.ndarray
+
+
+# Of a flat image, and of a volume whose file does not say how it lies.
+UNKNOWN_GEOMETRY = VolumeGeometry((), np.eye(4))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,7 +151,8 @@ class ViewTransform:
     (depth, height, width) of the source and of the view. plane: of a flat view of a volume the axis
     (0 depth, 1 height, 2 width) that it stands across, and its place there; matrix is then of the
     two axes that are left.
-    space: of a source that is a volume.
+    space: of a source that is a volume. channels, bits: of the file of a source that is to be
+    upscaled, in whose format the result is written; 0 where the view shows its own target.
     """
 
     matrix: np.ndarray
@@ -157,6 +160,8 @@ class ViewTransform:
     size: tuple[int, ...]
     plane: tuple[int, int] | None = None
     space: VolumeGeometry | None = None
+    channels: int = 0
+    bits: int = 0
 
     def __post_init__(self) -> None:
         axes = len(self.size)
@@ -238,227 +243,3 @@ class Batch:
         return Batch(
             self.images[start:end], targets, self.transforms[start:end], self.sources[start:end]
         )
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
-    """An answer about one picture, in its original pixels, checked on construction. Tensors end
-    here.
-
-    classes: the names. Of a whole picture: probabilities, one number each, summing to 1; label and
-    confidence follow from them.
-    Of objects: boxes N×4 (x1 y1 x2 y2), scores N from 0 to 1, highest first, labels N (numbers of
-    classes). What is said are the objects that score `threshold` or more; those below it serve
-    curves and averages alone.
-    Of every pixel: mask, uint8 of the picture's size (of a volume D×H×W), numbers of classes; soft,
-    uint8 K×size, each class's probability in 255ths, where it was kept; regions, int32 of that
-    size, numbers of objects from 1, where touching ones were parted; space, of a volume. Of a
-    larger picture: picture, H×W×C of 8 or 16 bits, whose size is not the source's.
-    counts (int64 K, how many pixels are of each class) and enlarged (height and width of the
-    picture) follow from these, and outlive them.
-    """
-
-    source: str
-    size: tuple[int, ...]
-    classes: tuple[str, ...] = ()
-    probabilities: np.ndarray | None = None
-    boxes: np.ndarray | None = None
-    scores: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    threshold: float = 0.0
-    mask: np.ndarray | None = None
-    soft: np.ndarray | None = None
-    regions: np.ndarray | None = None
-    picture: np.ndarray | None = None
-    space: VolumeGeometry | None = None
-    counts: np.ndarray | None = None
-    enlarged: tuple[int, int] | None = None
-    label: str | None = field(init=False, default=None)
-    confidence: float | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        if self.probabilities is not None:
-            self._check_probabilities()
-        if self.boxes is not None:
-            self._check_boxes()
-        if self.mask is not None:
-            self._check_mask(self.mask)
-            object.__setattr__(
-                self,
-                "counts",
-                np.bincount(self.mask.ravel(), minlength=len(self.classes)).astype(np.int64),
-            )
-        if self.picture is not None:
-            object.__setattr__(self, "enlarged", self.picture.shape[:2])
-
-    def _check_mask(self, mask: np.ndarray) -> None:
-        if mask.dtype != np.uint8 or mask.shape != tuple(self.size):
-            raise ValueError(
-                f"{self.source}: a mask of {mask.shape}, {mask.dtype} does not fit a picture of "
-                f"{self.size}; it is uint8"
-            )
-        if mask.max(initial=0) >= len(self.classes):
-            raise ValueError(
-                f"{self.source}: the mask says {mask.max()}, "
-                f"which is none of {len(self.classes)} classes"
-            )
-        if self.regions is not None and (
-            self.regions.dtype != np.int32 or self.regions.shape != mask.shape
-        ):
-            raise ValueError(
-                f"{self.source}: regions of {self.regions.shape}, {self.regions.dtype} do not fit "
-                f"{self.size}; they are int32"
-            )
-        if self.soft is not None and (
-            self.soft.dtype != np.uint8 or self.soft.shape != (len(self.classes), *self.size)
-        ):
-            raise ValueError(
-                f"{self.source}: probabilities of {self.soft.shape} do not fit {len(self.classes)} "
-                f"classes of {self.size}"
-            )
-
-    def _check_probabilities(self) -> None:
-        p = np.asarray(self.probabilities, np.float64)
-        if (
-            p.shape != (len(self.classes),)
-            or not np.isfinite(p).all()
-            or p.min() < -1e-9
-            or abs(p.sum() - 1) > 1e-4
-        ):
-            raise ValueError(
-                f"{self.source}: {len(self.classes)} classes need as many probabilities that sum "
-                "to 1"
-            )
-        best = int(p.argmax())
-        object.__setattr__(self, "probabilities", p)
-        object.__setattr__(self, "label", self.classes[best])
-        object.__setattr__(self, "confidence", float(p[best]))
-
-    def _check_boxes(self) -> None:
-        boxes, scores = (
-            np.asarray(self.boxes, np.float64).reshape(-1, 4),
-            np.asarray(self.scores, np.float64).reshape(-1),
-        )
-        labels = np.asarray(self.labels, np.int64).reshape(-1)
-        if not len(boxes) == len(scores) == len(labels):
-            raise ValueError(
-                f"{self.source}: {len(boxes)} boxes need as many scores and labels, not "
-                f"{len(scores)} and {len(labels)}"
-            )
-        if not np.isfinite(boxes).all() or (boxes[:, 2:] < boxes[:, :2]).any():
-            raise ValueError(
-                f"{self.source}: a box runs from its upper left corner to its lower right one, "
-                "in finite numbers"
-            )
-        if len(scores) and not (
-            scores.min() >= 0 and scores.max() <= 1 and (np.diff(scores) <= 0).all()
-        ):
-            raise ValueError(f"{self.source}: scores lie between 0 and 1, highest first")
-        if len(labels) and not (labels.min() >= 0 and labels.max() < len(self.classes)):
-            raise ValueError(f"{self.source}: a label is none of {len(self.classes)} classes")
-        for name, value in (("boxes", boxes), ("scores", scores), ("labels", labels)):
-            object.__setattr__(self, name, value)
-
-    def said(self) -> Prediction:
-        """Without the objects below the threshold; an answer of another kind as it is."""
-        if self.boxes is None or self.scores is None or self.labels is None:
-            return self
-        count = int((self.scores >= self.threshold).sum())
-        return replace(
-            self, boxes=self.boxes[:count], scores=self.scores[:count], labels=self.labels[:count]
-        )
-
-    def objects(self) -> list[dict[str, Any]]:
-        """What is said to be in the picture: label, confidence and box of each object,
-        surest first."""
-        said = self.said()
-        assert said.boxes is not None and said.scores is not None and said.labels is not None
-        rows = zip(said.labels.tolist(), said.scores.tolist(), said.boxes.tolist(), strict=True)
-        return [
-            {"label": self.classes[label], "confidence": score, "box": box}
-            for label, score, box in rows
-        ]
-
-    def counted(self) -> Prediction:
-        """Without what takes memory by the pixel; what can be said of it in numbers stays."""
-        return replace(self, mask=None, soft=None, regions=None, picture=None)
-
-    def areas(self) -> list[dict[str, Any]]:
-        """Of every pixel's answer, a class each: label, pixels, share of the picture; of a volume
-        that lies in the world also ml."""
-        assert self.counts is not None
-        whole = max(1, int(self.counts.sum()))
-        found = [
-            {"label": name, "pixels": count, "share": count / whole}
-            for name, count in zip(self.classes, self.counts.tolist(), strict=True)
-        ]
-        if self.space is None:
-            return found
-        voxel = float(np.prod(self.space.spacing)) / 1000
-        return [each | {"ml": each["pixels"] * voxel} for each in found]
-
-    def to_json(self) -> dict[str, Any]:
-        answer: dict[str, Any] = {"source": self.source, "size": list(self.size)}
-        if self.probabilities is not None:
-            answer |= {"label": self.label, "confidence": self.confidence}
-            answer["probabilities"] = dict(
-                zip(self.classes, self.probabilities.tolist(), strict=True)
-            )
-        if self.boxes is not None:
-            answer |= {"threshold": self.threshold, "objects": self.objects()}
-        if self.counts is not None:
-            answer |= {"areas": self.areas()} | (
-                {"spacing": list(self.space.spacing)} if self.space else {}
-            )
-        if self.enlarged is not None:
-            answer |= {"enlarged": list(self.enlarged)}
-        return answer
-
-    def draw(self, image: np.ndarray) -> np.ndarray:
-        """The picture (H×W×C, any depth) with the answer drawn: uint8 RGB; a label under it,
-        objects as boxes on it; every pixel's class as tint and outline over a legend, of a volume
-        (D×H×W×C) on a sheet of its slices; a larger picture beside a plain enlargement."""
-        from ..plots import masks
-        from ..plots.annotate import boxes, caption, to_rgb8
-
-        if self.mask is not None and self.mask.ndim == 3:
-            return masks.slices(image, self.mask, self.classes, self.space)
-        if self.mask is not None:
-            return masks.with_legend(image, self.mask, self.classes, self.regions)
-        if self.picture is not None:
-            return masks.before_after(image, self.picture)
-        picture = to_rgb8(image)
-        if self.boxes is not None:
-            said = self.objects()
-            numbers = [self.classes.index(each["label"]) for each in said]
-            titles = [f"{each['label']} {each['confidence']:.0%}" for each in said]
-            picture = boxes(
-                picture, np.array([each["box"] for each in said]).reshape(-1, 4), numbers, titles
-            )
-        return (
-            picture
-            if self.label is None
-            else caption(picture, f"{self.label}  {self.confidence:.1%}")
-        )
-
-    def frame(self, image: np.ndarray) -> np.ndarray:
-        """As `draw`, for a video, whose frames have one size: classes of pixels without a legend; a
-        larger picture alone."""
-        from ..plots.annotate import to_rgb8
-        from ..plots.masks import drawn
-
-        if self.picture is not None:
-            return to_rgb8(self.picture)
-        return self.draw(image) if self.mask is None else drawn(image, self.mask, self.regions)
-
-    def save(self, path: Path, image: np.ndarray) -> None:
-        """Draw on the picture and write it to `path`, a .png (never over its source), and what this
-        kind of answer has beside it, under the same stem: `_mask.png`, whose pixels are numbers of
-        classes; of a volume `.nii.gz` and `.gif`. A larger picture itself stands at `path`, and
-        what `draw` gives in `_before_after.png`."""
-        from ..data.images import write
-        from ..plots.masks import write_beside
-
-        drawing = self.draw(image)
-        write(path, drawing if self.picture is None else self.picture)
-        write_beside(path, self, image, drawing)

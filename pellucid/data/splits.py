@@ -56,7 +56,7 @@ def fingerprint(image: np.ndarray) -> Fingerprint:
 
     image = np.ascontiguousarray(image)
     exact = hashlib.blake2b(f"{image.shape}{image.dtype}".encode(), digest_size=16)
-    exact.update(image)
+    exact.update(image.data)
     if min(image.shape[:2]) < _HASHED_SIDE or image.shape[2] > 4:
         return Fingerprint(exact.digest())
     # Shrunk before it turns grey: averaging commutes with both, and this order costs a tenth for a

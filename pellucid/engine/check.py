@@ -15,8 +15,8 @@ from ..data.images import write
 from ..plots.annotate import sheet
 from ..transforms.augment import Augmentation
 from .run import batches
-from .run import settings as recipes
-from .run.prepare import PARTS, Prepared, pictures_of, prepare
+from .run.facts import PARTS, pictures_of
+from .run.prepare import Prepared, prepare
 from .run.progress import Say
 
 # of the sheet of one picture; a cell is about so many pixels wide
@@ -63,7 +63,7 @@ class Check:
         )
         if self.sheet is not None:
             lines.append(
-                f"- augmentation {s['augment']}: {_strengths(s)}; "
+                f"- augmentation {s.get('augment', 'of the task')}: {_strengths(s)}; "
                 f"one picture {TIMES} times: {self.sheet}"
             )
         lines.append("")
@@ -76,13 +76,10 @@ def _table(facts: dict[str, Any]) -> list[str]:
     the empty ones of them below."""
     counts, counted = facts["counts"], facts.get("counted", "pictures")
     rows = [(name, [counts[part][name] for part in PARTS]) for name in facts["classes"]]
-    rows.append(
-        (
-            "total" if counted == "pictures" else f"all {counted}",
-            [sum(counts[part].values()) for part in PARTS],
-        )
-    )
-    if counted != "pictures":
+    if counted == "pictures":
+        rows.append(("total", [facts["pictures"][part] for part in PARTS]))
+    else:
+        rows.append((f"all {counted}", [sum(counts[part].values()) for part in PARTS]))
         rows += [
             (label, [facts[key][part] for part in PARTS])
             for key, label in (("pictures", "pictures"), ("empty", "  without any"))
@@ -121,12 +118,12 @@ def check(
             f"{out}: lies in the data, where it would be taken for one of the pictures; "
             "choose another place"
         )
-    prepared = prepare(data, recipes.make(**settings), Say(quiet), any_bad=True)
+    prepared = prepare(data, settings, Say(quiet), any_bad=True)
     drawn = None
     if show_augment:
         drawn = _unused(Path(out or "augment.png"))
         write(drawn, augment_sheet(prepared))
-    return Check(prepared.facts, prepared.recipe.settings(), _findings(prepared.facts), drawn)
+    return Check(prepared.facts, prepared.settings.model_dump(), _findings(prepared.facts), drawn)
 
 
 def augment_sheet(prepared: Prepared, number: int = 0) -> np.ndarray:
@@ -136,14 +133,13 @@ def augment_sheet(prepared: Prepared, number: int = 0) -> np.ndarray:
     Where pictures are mixed, the partners are other training pictures. What a result counts as
     stands under it where that has changed.
     """
-    views, room = prepared.part("train"), prepared.room
+    views, training = prepared.part("train"), prepared.training
     others = np.linspace(0, len(views), TIMES, endpoint=False).astype(int)[1:]
     # A picture's partner is the next one of its batch.
     batch = views.batch(np.stack([np.full(TIMES - 1, number), others], axis=1).reshape(-1))
-    changed = room.show(
-        room.augment(batch, Draws(prepared.recipe.seed, 0, np.arange(len(batch))), 0.0)
-    )[::2]
-    untouched, target = room.show(views.batch(np.array([number])))[0]
+    draws = Draws(prepared.settings.seed, 0, np.arange(len(batch)))
+    changed = training.preview_batch(training.augment(batch, draws, 0.0))[::2]
+    untouched, target = training.preview_batch(views.batch(np.array([number])))[0]
     pictures = [untouched, *(picture for picture, _ in changed)]
     longer = max(pictures[0].shape[:2])
     side = longer * max(1, round(SIDE / longer)) if longer <= 2 * SIDE else 2 * SIDE
@@ -156,9 +152,8 @@ def augment_sheet(prepared: Prepared, number: int = 0) -> np.ndarray:
 
 
 def _strengths(settings: dict[str, Any]) -> str:
-    return str(
-        Augmentation(**{setting.name: settings[setting.name] for setting in fields(Augmentation)})
-    )
+    names = [strength.name for strength in fields(Augmentation)]
+    return str(Augmentation(**{name: settings.get(name) or 0.0 for name in names}))
 
 
 def _unused(path: Path) -> Path:
@@ -184,17 +179,21 @@ def _findings(facts: dict[str, Any]) -> list[str]:
             f"{len(findings)} of {total:,} pictures cannot be read ({share:.1%}): {skip}"
         )
     findings += [note for note in facts["notes"] if note.startswith("WARNING")]
-    train = facts["counts"]["train"]
-    least, most = min(train, key=train.__getitem__), max(train, key=train.__getitem__)
-    if train[least] * 10 < train[most]:
-        findings.append(
-            (
-                f"imbalance: {most} has {train[most]:,} training "
-                f"{facts.get('counted', 'pictures')}, {least} only {train[least]:,}; look at "
-            )
-            + ("each class by itself" if "counted" in facts else "balanced accuracy")
-        )
-    return findings
+    return findings + _imbalance(facts)
+
+
+def _imbalance(facts: dict[str, Any]) -> list[str]:
+    """The largest class and the smallest one, where they differ tenfold."""
+    train = sorted(facts["counts"]["train"].items(), key=lambda each: each[1])
+    if not train or train[0][1] * 10 >= train[-1][1]:
+        return []
+    (least, few), (_, many) = train[0], train[-1]
+    most = next(name for name, count in train if count == many)
+    counted = facts.get("counted", "pictures")
+    remedy = "each class by itself" if "counted" in facts else "balanced accuracy"
+    return [
+        f"imbalance: {most} has {many:,} training {counted}, {least} only {few:,}; look at {remedy}"
+    ]
 
 
 def _by(size: Any) -> str:

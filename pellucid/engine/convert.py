@@ -66,10 +66,10 @@ def convert(data: str | Path, kind: str, out: str | Path) -> Conversion:
         raise UsageError(f"--convert {kind}: no such format; {did_you_mean(kind, WRITERS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out}: is there already and is never written over; name a new folder")
-    reading = read_objects(data)
+    dataset = read_objects(data)
     if any(
         out.resolve().is_relative_to(root.resolve())
-        for root in (reading.root, Path(data))
+        for root in (dataset.root, Path(data))
         if root is not None
     ):
         raise UsageError(
@@ -77,7 +77,7 @@ def convert(data: str | Path, kind: str, out: str | Path) -> Conversion:
             "choose another place"
         )
     try:
-        _build(reading, kind, out)
+        _build(dataset, kind, out)
     except OSError as error:
         advice = (
             "free some space"
@@ -88,19 +88,19 @@ def convert(data: str | Path, kind: str, out: str | Path) -> Conversion:
             f"{out}: could not be written ({error.strerror or error}); "
             f"nothing was changed: {advice}"
         ) from error
-    objects = sum(len(sample.target) for sample in reading.samples)
+    objects = sum(len(sample.target) for sample in dataset.samples)
     return Conversion(
         out,
-        reading.why,
+        dataset.why,
         kind,
-        len(reading.samples),
+        len(dataset.samples),
         objects,
         (out / SIDE).is_file(),
-        reading.left_out,
+        dataset.left_out,
     )
 
 
-def _build(reading: Dataset, kind: str, out: Path) -> None:
+def _build(dataset: Dataset, kind: str, out: Path) -> None:
     # On the same disk, so that the rename is one step; in a folder that is there, so that a stop
     # leaves no empty ones.
     beside = next(folder for folder in out.absolute().parents if folder.is_dir())
@@ -108,7 +108,7 @@ def _build(reading: Dataset, kind: str, out: Path) -> None:
     try:
         inside = made / "set"
         inside.mkdir()
-        _compare(reading, kind, inside, write_objects(reading, kind, inside))
+        _compare(dataset, kind, inside, write_objects(dataset, kind, inside))
         out.parent.mkdir(parents=True, exist_ok=True)
         if out.exists():
             out.rmdir()
@@ -117,28 +117,28 @@ def _build(reading: Dataset, kind: str, out: Path) -> None:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _compare(reading: Dataset, kind: str, folder: Path, places: list[str]) -> None:
+def _compare(dataset: Dataset, kind: str, folder: Path, places: list[str]) -> None:
     """Raises DataError where the copy, read again, is not the original: such as a name that the
     format cannot hold."""
     try:
         again = OBJECTS[kind].read(folder)
     except DataError as error:
         raise DataError(
-            f"{reading.root}: {kind.upper()} cannot hold it "
+            f"{dataset.root}: {kind.upper()} cannot hold it "
             f"({str(error).replace(f'{folder}/', '')})"
         ) from None
     found = {
         sample.source: (sample.target, part)
         for sample, part in zip(again.samples, parts_of(again), strict=True)
     }
-    if again.classes != reading.classes:
+    if again.classes != dataset.classes:
         differ = next(
-            (name for name in reading.classes if name not in again.classes), "their order"
+            (name for name in dataset.classes if name not in again.classes), "their order"
         )
         raise DataError(
-            f"{reading.root}: {kind.upper()} cannot hold its classes ({differ!r}); rename the class"
+            f"{dataset.root}: {kind.upper()} cannot hold its classes ({differ!r}); rename the class"
         )
-    for sample, place, part in zip(reading.samples, places, parts_of(reading), strict=True):
+    for sample, place, part in zip(dataset.samples, places, parts_of(dataset), strict=True):
         if (
             place not in found
             or found[place][1] != part

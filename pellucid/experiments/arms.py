@@ -9,7 +9,7 @@ import math
 import shlex
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,98 +17,67 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import ModelError, UsageError, did_you_mean
+from ..engine.inference import records
+from ..engine.inference.model import stored_parts
 from ..engine.run import folders
-from ..engine.run.prepare import pictures_of
-from ..metrics.evidence import Score
-from ..metrics.paired import SCORES as OF_CLASSES
-from ..metrics.paired import nadeau_bengio, score_of, seeds_interval
+from ..engine.run.facts import pictures_of
+from ..metrics.significance import UNDEFINED, Score, nadeau_bengio, score_of, seeds_interval
 from ..plots.formatting import NO_SHARES
+from ..tasks import TASKS
+from ..tasks.task import Metric, ModelSpec, Task
 
 # What may differ between the runs of one arm, and what the machine chose.
 REPEATED = ("seed", "split_seed", "fold")
 OF_MACHINE = ("threads", "device", "layout", "precision", "baselines", "skip_bad", "cache")
 
-# The test scores of each task that arms are compared by, the usual one first.
-SCORES = {
-    "classification": tuple(OF_CLASSES),
-    "detection": ("map", "map50"),
-    "segmentation": ("dice", "iou", "rand"),
-    "superresolution": ("psnr", "ssim"),
-}
-
-Part = tuple[tuple[str, str], ...]
+Part = tuple[str, ...]
 Curves = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One finished run. rows: of metrics.csv. answered: rows of predictions.csv, one a test
-    picture, in the order of their sources. truth, answers: the class numbers of these N pictures;
-    none where answers are no classes."""
+    """One finished run. rows: of metrics.csv. predicted: rows of predictions.csv, one a test image,
+    in the order of their sources. metric: of the test part."""
 
     folder: Path
+    task: Task
     settings: dict[str, Any]
     facts: dict[str, Any]
     summary: dict[str, Any]
     rows: list[dict[str, float]]
-    answered: list[dict[str, str]]
-    target: np.ndarray
-    answers: np.ndarray
-
-    @property
-    def task(self) -> str:
-        # Runs of the first version do not say it.
-        return str(self.summary.get("task", "classification"))
+    predicted: list[dict[str, str]]
+    metric: Metric
 
     @cached_property
     def part(self) -> Part:
-        """The test pictures, by which runs are told to be comparable picture by picture."""
-        return tuple((row["source"], row["truth"]) for row in self.answered)
+        """The test images, by which runs are told to be comparable image by image."""
+        return tuple(sorted(self.metric.records))
 
     @property
     def classes(self) -> list[str]:
         return list(self.facts["classes"])
 
-    def pictures(self, *parts: str) -> int:
+    def images(self, *parts: str) -> int:
         return sum(pictures_of(self.facts, *parts))
 
     @property
     def seen(self) -> np.ndarray:
-        """Training pictures seen at the end of each epoch; a picture drawn twice is seen twice."""
-        return np.array(
-            [row.get("seen", row["epoch"] * self.pictures("train")) for row in self.rows]
-        )
+        """Training images seen at the end of each epoch; an image drawn twice is seen twice."""
+        return np.array([row.get("seen", row["epoch"] * self.images("train")) for row in self.rows])
 
     def score(self, name: str) -> float:
         """Raises ModelError where the test has no such score."""
-        if len(self.answers):
-            return float(score_of(name, self.target, self.answers)[0])
-        value = self.summary["test"].get(name, {}).get("value")
-        if value is None:
+        value = score_of(self.metric, name)
+        if math.isnan(value):
             raise ModelError(
                 f'{self.folder}: its test has no "{name}"; compare by another score, '
                 f"or train with --score {name}"
             )
-        return float(value)
+        return value
 
-    def of_pictures(self, score: str) -> np.ndarray:
-        """float64, one a test picture, its mean over the classes where each has its own; NaN where
-        it is undefined. None at all where predictions.csv does not hold the score, or where chance
-        draws patients and not pictures."""
-        named = (
-            [score] if score in self.answered[0] else [f"{score}_{name}" for name in self.classes]
-        )
-        columns = [name for name in named if name in self.answered[0]]
-        alone = self.summary["test"].get("units", {}).get("count", len(self.answered)) == len(
-            self.answered
-        )
-        if not columns or not alone:
-            return np.zeros(0)
-        found = np.array([[_number(row[name]) for name in columns] for row in self.answered])
-        known = np.isfinite(found)
-        return np.where(known, found, 0).sum(axis=1) / np.where(
-            known.any(axis=1), known.sum(axis=1), np.nan
-        )
+    @property
+    def per_class(self) -> dict[str, dict[str, Any]]:
+        return dict(self.summary["test"].get("per_class", {}))
 
     def at_best(self, column: str) -> float | None:
         """A column of metrics.csv at the epoch whose weights were kept."""
@@ -157,17 +126,13 @@ class Arm:
 
     @property
     def recall(self) -> dict[str, float | None]:
-        """class → share of its test pictures that is found, mean over the runs;
-        None where no run was tested on it."""
-        found = {}
-        for number, name in enumerate(self.runs[0].classes if self.runs else []):
-            shares = [
-                float((run.answers[run.target == number] == number).mean())
-                for run in self.runs
-                if (run.target == number).any()
-            ]
-            found[name] = self.mean(shares)
-        return found
+        """class → recall on the test part, mean over the runs; None where no run has one."""
+        return {
+            name: self.mean(
+                run.per_class.get(name, {}).get("recall", {}).get("value") for run in self.runs
+            )
+            for name in (self.runs[0].classes if self.runs else [])
+        }
 
     def curve(self, column: str) -> Curves:
         """epochs, seen, and value, low and high over the runs that came so far;
@@ -210,47 +175,76 @@ def read(folder: Path) -> Result:
             "or finish it with: "
             f"{shlex.join(['pellucid', 'train', '--resume', str(folder)])}"
         )
-    settings = _settings(folder / "recipe.toml")
-    facts, summary = (
+    summary = folders.read_json(folder / "summary.json")
+    task = _task(folder, summary)
+    return Result(
+        folder,
+        task,
+        _settings(folder / "recipe.toml"),
         folders.read_json(folder / "data.json"),
-        folders.read_json(folder / "summary.json"),
+        summary,
+        _epochs(folder / "metrics.csv") if summary.get("epochs_run", 1) else [],
+        _predicted(folder / "predictions.csv"),
+        _metric(folder, task),
     )
-    rows = [
-        {key: _number(value) for key, value in row.items()}
-        for row in _table(folder / "metrics.csv", ("epoch", "step"))
-    ]
-    answered = sorted(
-        _table(folder / "predictions.csv", ("source", "truth", "answer")),
-        key=lambda row: row["source"],
-    )
-    unsaid = np.zeros(0, np.int64)
-    found = Result(folder, settings, facts, summary, rows, answered, unsaid, unsaid)
-    if found.task != "classification":
-        return found
-    number = {name: i for i, name in enumerate(facts["classes"])}
-    try:
-        target, answers = (
-            np.array([number[row[column]] for row in answered], np.int64)
-            for column in ("truth", "answer")
-        )
-    except KeyError as error:
+
+
+def _task(folder: Path, summary: Mapping[str, Any]) -> Task:
+    """The task of a finished run. Raises ModelError for one that is not known, or has no metric."""
+    # Runs of the first version do not say it.
+    name = str(summary.get("task", "classification"))
+    if name not in TASKS:
+        raise ModelError(f'{folder}: task "{name}" is not known to this version of Pellucid')
+    if TASKS[name].parts.metric is None:
         raise ModelError(
-            f"{folder / 'predictions.csv'}: names the class {error}, "
-            "which data.json does not know; train again"
-        ) from None
-    return replace(found, target=target, answers=answers)
+            f"{folder}: {name} has no metric to compare runs by; compare their results"
+        )
+    return TASKS[name]
+
+
+def _metric(folder: Path, task: Task) -> Metric:
+    """Of the test part, with its records. Raises ModelError for a run of an earlier version."""
+    path = folder / records.NAME
+    if not path.is_file():
+        raise ModelError(
+            f"{folder}: has no {records.NAME}, as runs of earlier versions of Pellucid; "
+            "train it again to compare it"
+        )
+    description = folder / "model" / "model.json"
+    try:
+        about = folders.read_json(description)
+        spec = ModelSpec.from_json(task, stored_parts(task, about))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(f"{description}: damaged ({error}); train it again") from None
+    assert task.parts.metric is not None
+    metric: Metric = task.parts.metric.create(spec.preprocess, spec.inference)
+    records.load(path, metric)
+    return metric
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """As they stand there: a run of an earlier version may name settings that are no
-    longer known."""
+    """As they stand there, those of the task's table among them: a run of an earlier version may
+    name settings that are no longer known."""
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        written = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{path}: damaged ({error}); copy it again from where it was whole"
         ) from None
-    return {key: value for key, value in settings.items() if key != "data"}
+    tables = [value for value in written.values() if isinstance(value, dict)]
+    shared = {k: v for k, v in written.items() if k != "data" and not isinstance(v, dict)}
+    return shared | {key: value for table in tables for key, value in table.items()}
+
+
+def _epochs(path: Path) -> list[dict[str, float]]:
+    return [
+        {key: _number(value) for key, value in row.items()}
+        for row in _table(path, ("epoch", "step"))
+    ]
+
+
+def _predicted(path: Path) -> list[dict[str, str]]:
+    return sorted(_table(path, ("source", "truth", "answer")), key=lambda row: row["source"])
 
 
 def _table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
@@ -284,10 +278,16 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def known_score(score: str, task: str) -> str:
-    """The score itself. Raises UsageError for one that answers to this task do not have."""
-    if score not in SCORES[task]:
-        raise UsageError(f'score: {task} has no "{score}"; {did_you_mean(score, SCORES[task])}')
+def known_score(score: str | None, task: Task) -> str:
+    """The score itself; the usual one of the task where none is named. Raises UsageError for one
+    that this task does not have, and for a task without a metric."""
+    if task.parts.metric is None:
+        raise UsageError(f"score: {task.name} has no metric, so its runs cannot be compared")
+    known: tuple[str, ...] = task.parts.metric.SCORES
+    if score is None:
+        return known[0]
+    if score not in known:
+        raise UsageError(f'score: {task.name} has no "{score}"; {did_you_mean(score, known)}')
     return score
 
 
@@ -300,10 +300,10 @@ def arm(name: str, found: Sequence[Result], diverged: int, shown: Sequence[str],
 def _test(found: Sequence[Result], score: str) -> Score:
     """A single run's own interval; over seeds Student's; over splits the corrected one."""
     if not found:
-        return {"value": None, "low": None, "high": None, "interval": None}
+        return UNDEFINED
     if len(found) == 1:
-        found[0].score(score)
-        return dict(found[0].summary["test"][score])
+        value = found[0].score(score)
+        return dict(found[0].summary["test"].get(score, UNDEFINED | {"value": value}))
     parts = by_part(found)
     if len(parts) == 1:
         said = seeds_interval([run.score(score) for run in found])
@@ -315,7 +315,7 @@ def _test(found: Sequence[Result], score: str) -> Score:
             else f"corrected t 95 %, {t['runs']} runs on different test pictures"
         )
         said = {"value": t["mean"], "low": t["low"], "high": t["high"], "interval": name}
-    # A share is one, whatever Student's distribution has room for.
+    # A share stays from 0 to 1, whatever Student's distribution allows.
     return (
         said
         if said["low"] is None or score in NO_SHARES
@@ -324,7 +324,7 @@ def _test(found: Sequence[Result], score: str) -> Score:
 
 
 def by_part(found: Sequence[Result]) -> dict[Part, list[Result]]:
-    """The runs that were tested on the same pictures, together."""
+    """The runs that were tested on the same images, together."""
     parts: dict[Part, list[Result]] = {}
     for run in found:
         parts.setdefault(run.part, []).append(run)
@@ -336,11 +336,9 @@ def mean_score(found: Sequence[Result], score: str) -> float:
 
 
 def test_share(found: Sequence[Result]) -> float:
-    """Test pictures for each other one. Validation pictures count as those trained on: they choose
+    """Test images for each other one. Validation images count as those trained on: they choose
     the epoch, and with k folds this is then 1/(k - 1)."""
-    return float(
-        np.mean([run.pictures("test") / run.pictures("train", "validation") for run in found])
-    )
+    return float(np.mean([run.images("test") / run.images("train", "validation") for run in found]))
 
 
 def differing(arms: Mapping[str, Sequence[Result]]) -> list[str]:

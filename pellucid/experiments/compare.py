@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 
 from ..core.errors import UsageError, did_you_mean
-from ..metrics.evidence import mcnemar
-from ..metrics.paired import holm, nadeau_bengio, paired_bootstrap_of, seeds_and_pictures
-from . import compare_words as words
+from ..metrics.significance import holm, mcnemar, nadeau_bengio, over_seeds, paired
+from . import compare_text as words
 from .arms import (
-    SCORES,
     Arm,
     Result,
     arm,
@@ -38,9 +36,8 @@ __all__ = ["Arm", "Comparison", "Difference", "Result", "compare", "write"]
 class Difference:
     """An arm's mean score minus that of the reference, in the score's unit. p: of this test alone;
     adjusted: after Holm's correction over the arms; low and high: 95 % for this one alone, None
-    where nothing varies. kind: "pictures" (one run each, the same test pictures), "seeds"
-    (several), "paired" (several, seed by seed), "splits" (different test pictures) or "alone" (one
-    run each of a score that no picture has by itself). detail: what the test counted."""
+    where nothing varies. kind: "pictures" (one run each, the same test images), "seeds" (several)
+    or "splits" (different test images). detail: what the test counted."""
 
     arm: str
     kind: str
@@ -122,19 +119,17 @@ def compare(
 
     arms: name → folders of finished runs; or folders alone, of which those that differ only in
     their seed or fold make an arm.
-    score: one of `SCORES` of the runs' task, the first of them where nothing is said. diverged:
+    score: one of `SCORES` of the metric of the runs' task, the first of them by default. diverged:
     name → how many of its runs ended with a loss that was not finite; they are counted in the table
     and are in no mean. An arm all of whose runs diverged has no folders.
 
-    The same test pictures: McNemar's test and a paired bootstrap for one run each, seeds and
-    pictures together (metrics/paired.py) for several. Answers that are no classes: Student's paired
-    t-test over the seeds that both have, or over pictures for one run each. Different test
-    pictures, as in cross-validation: the corrected t-test of Nadeau and Bengio over the parts that
-    both have.
-    Holm's correction over the arms.
+    Everything is measured by the metric of the task, whichever it is (`metrics/significance`). The
+    same test images: a paired bootstrap for one run each, seeds and images together for several.
+    Different test images, as in cross-validation: the corrected t-test of Nadeau and Bengio over
+    the parts that both have. Holm's correction over the arms.
 
     Raises UsageError for an unknown arm or score and for runs of different tasks, data, classes or
-    test pictures, ModelError for a folder that is no finished run or whose test has no such score.
+    test images, ModelError for a folder that is no finished run or whose test has no such score.
     """
     lost = diverged or {}
     if isinstance(arms, Mapping):
@@ -146,7 +141,7 @@ def compare(
         found = grouped([read(folder) for folder in dict.fromkeys(map(Path, arms))])
     reference = _reference(against, found)
     first = found[reference][0]
-    score = known_score(score, first.task) if score else SCORES[first.task][0]
+    score = known_score(score, first.task)
     _refuse_unlike(first, [run for runs in found.values() for run in runs])
     shown = differing(found)
     made = {name: arm(name, runs, lost.get(name, 0), shown, score) for name, runs in found.items()}
@@ -161,9 +156,7 @@ def compare(
         replace(d, sentence=words.conclusion(d, made[d.arm], reference, score, len(raw)))
         for d in corrected
     )
-    comparison = Comparison(
-        score, reference, tuple(made.values()), said, "", _notes(found, said, score)
-    )
+    comparison = Comparison(score, reference, tuple(made.values()), said, "", _notes(found))
     return replace(comparison, summary=words.summary(comparison))
 
 
@@ -188,7 +181,8 @@ def _refuse_unlike(first: Result, runs: Sequence[Result]) -> None:
     for run in runs:
         if run.task != first.task:
             raise UsageError(
-                f"{run.folder}: a run of {run.task}, and {first.folder} is of {first.task}; "
+                f"{run.folder}: a run of {run.task.name}, and {first.folder} is of "
+                f"{first.task.name}; "
                 "compare runs of one task"
             )
         if run.classes != first.classes:
@@ -232,82 +226,36 @@ def _difference(
             "corrected t-test (Nadeau and Bengio 2003)",
             detail,
         )
-    a, b = mine[common[0]], others[common[0]]
-    if a[0].task != "classification":
-        return _of_numbers(name, a, b, score)
-    target, answers_a, answers_b = (
-        a[0].target,
-        np.stack([run.answers for run in a]),
-        np.stack([run.answers for run in b]),
-    )
-    if len(a) > 1 or len(b) > 1:
-        t = seeds_and_pictures(score, target, answers_a, answers_b)
-        return Difference(
-            name,
-            "seeds",
-            t["mean"],
-            t["low"],
-            t["high"],
-            t["p"],
-            "t-test over seeds and pictures",
-            {"runs": t["runs"]},
-        )
-    boot = paired_bootstrap_of(score, target, answers_a[0], answers_b[0])
-    counted = mcnemar(answers_a[0] == target, answers_b[0] == target)
-    detail = {key: counted[key] for key in ("only_a", "only_b", "pictures")} | {
-        "mcnemar_p": counted["p"],
-        "bootstrap_p": boot["p"],
-    }
-    bootstrap = "paired bootstrap over pictures (the normal p where no resample reaches 0)"
-    p, test = (counted["p"], counted["test"]) if score == "accuracy" else (boot["p"], bootstrap)
-    return Difference(name, "pictures", boot["mean"], boot["low"], boot["high"], p, test, detail)
+    return _on_one_part(name, mine[common[0]], others[common[0]], score)
 
 
-def _of_numbers(
+def _on_one_part(
     name: str, ours: Sequence[Result], theirs: Sequence[Result], score: str
 ) -> Difference:
-    """Of answers that are no classes, on the same pictures: seed by seed, or picture by picture
-    where fewer than two seeds are shared."""
-    seeds = {run.settings["seed"]: run for run in theirs}
-    pairs = [(run, seeds[run.settings["seed"]]) for run in ours if run.settings["seed"] in seeds]
-    if len(pairs) > 1:
-        deltas = [a.score(score) - b.score(score) for a, b in pairs]
-        t = nadeau_bengio(deltas, 0.0)
-        return Difference(
-            name,
-            "paired",
-            t["mean"],
-            t["low"],
-            t["high"],
-            t["p"],
-            "paired t-test over seeds",
-            {"differences": deltas},
-        )
-    a, b = pairs[0] if pairs else (ours[0], theirs[0])
-    of_a, of_b = a.of_pictures(score), b.of_pictures(score)
-    apart = of_a - of_b if len(of_a) == len(of_b) else np.zeros(0)
-    apart = apart[np.isfinite(apart)]
-    detail = {"pictures": len(apart), "of_runs": (len(ours), len(theirs))}
-    if len(apart) < 2:
-        return Difference(
-            name, "alone", a.score(score) - b.score(score), None, None, 1.0, "none", detail
-        )
-    t = nadeau_bengio(apart.tolist(), 0.0)
-    return Difference(
-        name,
-        "pictures",
-        t["mean"],
-        t["low"],
-        t["high"],
-        t["p"],
-        "paired t-test over pictures",
-        detail,
+    """Of runs that were tested on the same images."""
+    if len(ours) > 1 or len(theirs) > 1:
+        found = over_seeds([run.metric for run in ours], [run.metric for run in theirs], score)
+        kind, detail = "seeds", {"runs": found["runs"]}
+    else:
+        found = paired(ours[0].metric, theirs[0].metric, score)
+        kind, detail = "pictures", {"pictures": found["images"]}
+        if score == "accuracy":
+            detail |= _alone_right(ours[0], theirs[0])
+    gain = found["gain"]
+    low, high = gain["low"], gain["high"]
+    return Difference(name, kind, gain["value"], low, high, found["p"], found["test"], detail)
+
+
+def _alone_right(ours: Result, theirs: Result) -> dict[str, int]:
+    """How many images just one of two classifiers gets right."""
+    a, b = (
+        np.array([row["truth"] == row["answer"] for row in run.predicted]) for run in (ours, theirs)
     )
+    counted = mcnemar(a, b)
+    return {key: counted[key] for key in ("only_a", "only_b")}
 
 
-def _notes(
-    found: Mapping[str, Sequence[Result]], differences: Sequence[Difference], score: str
-) -> tuple[str, ...]:
+def _notes(found: Mapping[str, Sequence[Result]]) -> tuple[str, ...]:
     notes = []
     for name, group in found.items():
         inside = differing({str(i): [run] for i, run in enumerate(group)})
@@ -322,16 +270,6 @@ def _notes(
             "Not all arms were tested on the same pictures: a difference is measured on those "
             "parts that both have."
         )
-    if score in words.OF_ALL_PIXELS and any(
-        difference.kind == "pictures" for difference in differences
-    ):
-        notes.append(words.of_all_pixels(score))
-    if unpaired := [
-        difference.arm
-        for difference in differences
-        if max(difference.detail.get("of_runs", [1])) > 1
-    ]:
-        notes.append(words.unpaired(unpaired))
     if any(len(group) == 1 for group in found.values()):
         notes.append(words.ONE_RUN)
     return tuple(notes)

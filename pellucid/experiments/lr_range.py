@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import torch
 from ..core.errors import NonFiniteLoss, UsageError
 from ..core.rng import generator
 from ..engine.run import folders, machine
-from ..engine.run import settings as recipes
+from ..engine.run import settings as configuration
 from ..engine.run.loop import steps
 from ..engine.run.prepare import Prepared, prepare, with_weights
 from ..engine.run.progress import Say
@@ -56,21 +56,24 @@ def lr_range(
     """Measures the loss of training pictures while the rate rises from 1e-7 to 10 in about 300
     steps; writes `runs/lr_range/<name>[-N]/`.
 
-    settings: those of `Recipe`; model, batch, optimizer and augmentation count as they do in
-    training, what says how the rate moves does not. Raises what `pellucid.train` does.
+    settings: those of `pellucid.train`; model, batch, optimizer and augmentation count as they do
+    in training, what says how the rate moves does not. Raises what `pellucid.train` does.
     """
     if recipe is not None:
-        named, from_file = recipes.load(Path(recipe))
+        named, from_file = configuration.load(Path(recipe))
         data, settings = data or named, from_file | settings
     if data is None:
         raise UsageError(
             "no data: say what to train on, as in `pellucid tune my_photos/ --lr-range`"
         )
-    wanted, given = with_weights(recipes.make(**settings), data)
+    configuration.check(settings)
+    given, weights = with_weights(settings, data)
     say = Say(quiet)
-    where = machine.device(wanted.device)
-    prepared = prepare(data, wanted, say, given=given)
+    where = machine.device(given.get("device"))
+    prepared = prepare(data, given, say, weights=weights)
     rates, losses = _measured(prepared, where)
+    if not rates:
+        raise UsageError(f"lr_range: {prepared.task.name} has no training steps; leave it out")
     smooth = smoothed(losses)
     least = rates[int(np.argmin(smooth))]
     suggested = float(f"{least / 10:.2g}")
@@ -91,7 +94,7 @@ def lr_range(
         "curve.svg": curve(rates, losses, smooth, suggested),
         "lr_range.json": json.dumps(summary, indent=2, ensure_ascii=False),
     }
-    folder = folders.create("lr_range", name or prepared.reading.name, files)
+    folder = folders.create("lr_range", name or prepared.dataset.name, files)
     say.line(
         f"suggested learning rate: {suggested:.2g} (a tenth of the one with the least "
         f"loss)\ncurve:  {folder / 'curve.svg'}"
@@ -106,18 +109,19 @@ def _measured(prepared: Prepared, where: torch.device) -> tuple[list[float], lis
     losses: list[float] = []
     with torch.random.fork_rng(devices=[]):
         prepared, state = begun(prepared, where)
-        recipe = prepared.recipe
-        assert recipe.batch is not None
+        own = prepared.settings
+        assert own.batch is not None
         views = prepared.part("train")
         # Of many pictures, only as many as the steps will see.
         views = views.part(
-            np.sort(generator(recipe.seed).permutation(len(views))[: STEPS * recipe.batch])
+            np.sort(generator(own.seed).permutation(len(views))[: STEPS * own.batch])
         )
-        length = math.ceil(STEPS * recipe.batch / len(views))
-        recipe = replace(recipe, schedule="ramp", lr=HIGH, lr_low=LOW, warmup=0.0, epochs=length)
-        with machine.threads(recipe.threads):
+        length = math.ceil(STEPS * own.batch / len(views))
+        ramp = {"schedule": "ramp", "lr": HIGH, "lr_low": LOW, "warmup": 0.0, "epochs": length}
+        settings = own.model_copy(update=ramp)
+        with machine.threads(own.threads):
             try:
-                for step in steps(prepared.room, views, recipe, state, where):
+                for step in steps(prepared.training, views, settings, state, where):
                     rates.append(step.lr)
                     losses.append(step.losses.get("loss", step.losses["total"]))
                     if exploded(smoothed(losses)):

@@ -3,7 +3,7 @@ in the style of a run's report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +13,8 @@ from ..core.files import write_json, write_text
 from ..plots import curves, pages
 from ..plots import formatting as core_words
 from ..plots.curves import MANY, Line, Mark
-from . import compare_words as words
-from .arms import SCORES, Arm
+from . import compare_text as words
+from .arms import Arm, known_score
 
 if TYPE_CHECKING:
     from .compare import Comparison
@@ -75,7 +75,7 @@ def data_of(comparison: Comparison) -> str:
 def measure(comparison: Comparison) -> str:
     """What is drawn beside the loss of every arm: the usual score of its task,
     in which the others come too."""
-    return SCORES[comparison.reference.runs[0].task][0]
+    return known_score(None, comparison.reference.runs[0].task)
 
 
 def figures(comparison: Comparison) -> dict[str, str]:
@@ -198,15 +198,17 @@ def _alone(arm: Arm, measure: str) -> str:
 
 def classes(comparison: Comparison) -> list[dict[str, Any]]:
     """A row a class with its recall in every arm, where classes differ in number or the score asks
-    for each; else none. Of other tasks than classification none."""
-    if comparison.reference.runs[0].task != "classification":
+    for each; else none. None for a task whose classes are not of whole images."""
+    per_class = comparison.reference.runs[0].per_class
+    if not all("support" in of for of in per_class.values()):
         return []
-    counts: Sequence[int] = list(comparison.reference.runs[0].facts["counts"]["test"].values())
-    if comparison.score == "accuracy" and max(counts) <= IMBALANCED * max(1, min(counts)):
+    counts = [of["support"] for of in per_class.values()]
+    if not counts or (
+        comparison.score == "accuracy" and max(counts) <= IMBALANCED * max(1, min(counts))
+    ):
         return []
-    names = comparison.reference.runs[0].classes
     recalls = {arm.name: arm.recall for arm in comparison.arms if arm.runs}
     return [
         {"name": name, "pictures": count, "recall": {arm: of[name] for arm, of in recalls.items()}}
-        for name, count in zip(names, counts, strict=True)
+        for name, count in zip(per_class, counts, strict=True)
     ]

@@ -27,7 +27,7 @@ from typing import Any
 
 from ..core.errors import UsageError, did_you_mean
 from ..core.files import read_toml
-from ..engine.run import settings as recipes
+from ..engine.run import settings as configuration
 from ..engine.run.folders import slug
 from .space import by_setting
 
@@ -53,7 +53,7 @@ class Planned:
 @dataclass(frozen=True)
 class Study:
     """arms: name → settings, common ones included. folds: 0, or so many runs of each arm with the
-    first seed. against: an arm."""
+    first seed. against: an arm. score: None is the usual one of the task."""
 
     name: str
     title: str
@@ -66,7 +66,7 @@ class Study:
     folds: int = 0
     budget_minutes: float | None = None
     against: str | None = None
-    score: str = "accuracy"
+    score: str | None = None
     jobs: int | None = None
 
     def __post_init__(self) -> None:
@@ -81,10 +81,9 @@ class Study:
             _is_number(self.budget_minutes) and self.budget_minutes > 0
         ):
             raise UsageError(f"budget_minutes: {self.budget_minutes!r} is not a number of minutes")
-        if self.score not in recipes.SCORES:
-            raise UsageError(
-                f'score: unknown "{self.score}"; {did_you_mean(self.score, recipes.SCORES)}'
-            )
+        known = configuration.all_options()["score"].choices
+        if self.score is not None and self.score not in known:
+            raise UsageError(f'score: unknown "{self.score}"; {did_you_mean(self.score, known)}')
         if self.against is not None and self.against not in self.arms:
             raise UsageError(
                 f'against: there is no arm "{self.against}"; '
@@ -107,7 +106,7 @@ class Study:
     def _run(self, arm: str, part: str, given: Mapping[str, Any]) -> Planned:
         settings = {**self.arms[arm], **given}
         try:
-            recipes.make(**settings)
+            configuration.check(settings)
         except UsageError as error:
             raise UsageError(f'arm "{arm}": {error}') from None
         return Planned(arm, part, settings, f"{slug(arm)}-{part.split(' ')[1].replace('/', 'of')}")

@@ -66,8 +66,9 @@ class Child:
     log: BufferedRandom
 
 
-def state(folder: Path, planned: Planned, score: str) -> State:
-    """How far a run of the study in `folder` has come; `score` is the test score that is told."""
+def state(folder: Path, planned: Planned, score: str | None) -> State:
+    """How far a run of the study in `folder` has come; `score` is the test score that is told, if
+    any."""
     log = folder / f"{planned.stem}.log"
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
     places = [line.removeprefix(_FOLDER) for line in lines if line.startswith(_FOLDER)]
@@ -90,7 +91,7 @@ def state(folder: Path, planned: Planned, score: str) -> State:
             place,
             "",
             sum(summary["seconds"].values()),
-            summary["test"].get(score, {}).get("value"),
+            summary["test"].get(score, {}).get("value") if score else None,
         )
     errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if code == NonFiniteLoss.code:
@@ -130,7 +131,7 @@ def _recipe(run: Planned, data: str) -> str:
     return "\n".join([f"# {run.arm}, {run.part}", *lines, ""])
 
 
-def start(folder: Path, planned: Planned, score: str, name: str) -> Child | None:
+def start(folder: Path, planned: Planned, score: str | None, name: str) -> Child | None:
     """Begins or resumes a run; None when another process has it,
     or has meanwhile brought it to its end."""
     log = (folder / f"{planned.stem}.log").open("a+b")

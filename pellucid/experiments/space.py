@@ -1,4 +1,4 @@
-"""What a search may choose from: settings of a recipe, each with a range or a list, in a grammar of
+"""What a search may choose from: settings of a run, each with a range or a list, in a grammar of
 one line.
 
 lr=log:1e-4..1e-1      any number of the range, small ones as likely as large ones (log-uniform)
@@ -14,14 +14,13 @@ import csv
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import UsageError, did_you_mean
 from ..core.files import read_toml
-from ..engine.run import settings as recipes
-from ..engine.run.settings import Recipe
+from ..engine.run import settings as configuration
 
 if TYPE_CHECKING:
     from optuna import Trial
@@ -59,8 +58,8 @@ def parse(search: Mapping[str, Any]) -> tuple[Axis, ...]:
     """Settings by name, each with a text of the grammar above or a sequence of values, to the axes
     of a space.
 
-    Raises UsageError for an unknown setting, one that cannot be searched, a value that the recipe
-    refuses, or no setting at all.
+    Raises UsageError for an unknown setting, one that cannot be searched, a value that the settings
+    refuse, or no setting at all.
     """
     if not search:
         raise UsageError("nothing to search; say what may vary, as in --search lr=log:1e-4..1e-1")
@@ -78,7 +77,7 @@ def by_setting(table: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def axis(name: str, spec: Any) -> Axis:
-    known = [setting.name for setting in fields(Recipe)]
+    known = configuration.all_names()
     if name not in known:
         raise UsageError(f'unknown setting "{name}" in the search; {did_you_mean(name, known)}')
     if name in FIXED:
@@ -112,7 +111,7 @@ def _choice(name: str, spec: str, values: Sequence[Any]) -> Axis:
             f"--{name.replace('_', '-')} {spec}"
         )
     for value in values:
-        recipes.make(**{name: value})
+        configuration.check({name: value})
     return Axis(name, spec, tuple(dict.fromkeys(values)))
 
 
@@ -122,7 +121,7 @@ def _range(name: str, spec: str) -> Axis:
     last, colon, points = rest.partition(":")
     low, high = _typed(name, first), _typed(name, last)
     for value in (low, high):
-        recipes.make(**{name: value})
+        configuration.check({name: value})
     if not low < high or not math.isfinite(high):
         raise UsageError(
             f"{name}: {spec} is empty; the first number must be less than the second one"
@@ -150,15 +149,11 @@ def _points(low: float, high: float, log: bool, count: int, whole: bool) -> tupl
 
 
 def _kind(name: str) -> str:
-    return (
-        next(str(setting.type) for setting in fields(Recipe) if setting.name == name)
-        .split(" ")[0]
-        .split("[")[0]
-    )
+    return configuration.all_options()[name].kind
 
 
 def _typed(name: str, word: str) -> Any:
-    """A word as the setting's type; what is none is left for the recipe to refuse by name."""
+    """A word as the setting's type; what is none is left for the check to refuse by name."""
     kind = _kind(name)
     if kind == "bool":
         return {"true": True, "false": False}.get(word.lower(), word)
@@ -202,8 +197,8 @@ def load(path: Path) -> tuple[str | None, dict[str, Any], dict[str, Any]]:
             f'{path}: data is a text and [search] a table of settings, as in lr = "log:1e-4..1e-1"'
         )
     try:
-        table, search = by_setting(table), by_setting(search)
-        recipes.make(**table)
+        table, search = by_setting(configuration.flat(table)), by_setting(search)
+        configuration.check(table)
     except UsageError as error:
         raise UsageError(f"{path}: {error}") from None
     return data, table, search

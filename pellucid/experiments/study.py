@@ -92,7 +92,7 @@ class Result:
         states = self.of(arm)
         scores = [state.score for state in states if state.score is not None]
         lines, score = [], self.study.score
-        if scores:
+        if scores and score:
             average, least, most = (
                 said(score, value, "{:.2%}".format)
                 for value in (mean(scores), min(scores), max(scores))
@@ -107,7 +107,7 @@ class Result:
         return "; ".join(lines)
 
 
-def study(
+def lab(
     which: str | Path,
     data: str | Path | None = None,
     *,
@@ -145,7 +145,7 @@ def study(
     if dry_run:
         return Result(chosen, folder, before)
     place = _place(chosen.data)
-    _refuse_score(chosen, place)
+    chosen = _with_score(chosen, place)
     running.write_recipes(folder, before, place)
     write_text(folder / "study.toml", path.read_text(encoding="utf-8"))
     try:
@@ -187,24 +187,30 @@ def _place(data: str) -> str:
     return str(Path(data).absolute())
 
 
-def _refuse_score(chosen: Study, place: str) -> None:
-    """Raises UsageError for a score that the answers of an arm do not have,
-    before any of them is trained."""
-    from ..engine.run import settings as recipes
-    from ..engine.run.prepare import room_of
+def _with_score(chosen: Study, place: str) -> Study:
+    """With the usual score of the task where the study names none. Raises UsageError for a score
+    that an arm does not have, before any of them is trained."""
+    from ..engine.run import settings as configuration
+    from ..engine.run.prepare import resolve_task
     from .arms import known_score
 
-    for arm, settings in chosen.arms.items():
-        recipe = recipes.make(**settings)
+    for arm, given in chosen.arms.items():
         try:
-            known_score(chosen.score, room_of(recipe, place).name)
+            task = resolve_task(given, place)
+            chosen = replace(chosen, score=known_score(chosen.score, task))
+            settings = configuration.of(task, given)
         except UsageError as error:
             raise UsageError(f'{chosen.name}: arm "{arm}": {error}') from None
-        if chosen.score == "rand" and recipe.score != "rand" and recipe.refine != "watershed":
+        if chosen.score == "rand" and not _compares_objects(settings):
             raise UsageError(
                 f'{chosen.name}: arm "{arm}": objects are compared only where score = "rand" '
                 "stands in [settings] too"
             )
+    return chosen
+
+
+def _compares_objects(settings: Any) -> bool:
+    return settings.score == "rand" or settings.refine == "watershed"
 
 
 def _states(chosen: Study, folder: Path) -> tuple[State, ...]:
@@ -246,12 +252,11 @@ def _work(chosen: Study, folder: Path, before: Sequence[State], say: Say) -> Non
         raise
 
 
-def _told(state: State, score: str) -> str:
+def _told(state: State, score: str | None) -> str:
     """One run in one line."""
+    reached = f"{named(score)} {said(score, state.score, '{:.2%}'.format)}" if score else "done"
     how = {
-        "done": (
-            f"{named(score)} {said(score, state.score, '{:.2%}'.format)} in {clock(state.seconds)}"
-        ),
+        "done": f"{reached} in {clock(state.seconds)}",
         "diverged": f"diverged ({state.reason})",
         "failed": f"FAILED: {state.reason}",
     }

@@ -2,13 +2,12 @@
 
 The trials of a study are made when it begins, all of them waiting; a process claims one after the
 other (`claims.py`), so any number of processes share a study and none of it is lost or done twice.
-A trial looks at training and validation pictures only. The winner is trained by `pellucid train`
+A trial looks at training and validation images only. The winner is trained by `pellucid train`
 when all trials are done, and that run alone is tested, once.
 """
 
 from __future__ import annotations
 
-import functools
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -22,14 +21,23 @@ import torch
 from ..core.errors import ModelError, NonFiniteLoss, PellucidError, UsageError, did_you_mean
 from ..core.rng import generator
 from ..engine.run import folders, machine
-from ..engine.run import settings as recipes
-from ..engine.run.prepare import Prepared, prepare, with_weights
+from ..engine.run import settings as configuration
+from ..engine.run.prepare import (
+    FIXED_BY_DATA,
+    Prepared,
+    completed_by,
+    initial,
+    prepare,
+    resolve_task,
+    with_weights,
+)
 from ..engine.run.progress import Say
-from ..engine.run.settings import Recipe
 from ..engine.run.train import Interrupted, train
 from ..engine.run.trial import epochs
 from ..plots.formatting import said
+from ..tasks.settings import SharedSettings, completed
 from . import space
+from .arms import known_score
 from .claims import POLL, Claims, arguments, connected
 from .space import Axis
 
@@ -39,6 +47,9 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
+
+    from ..models.weights import Preprocessing
+    from ..tasks.task import Task
 
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("asha", "hyperband", "none")
@@ -51,9 +62,8 @@ REDUCTION = 3
 PRUNED_SCHEDULE = "cosine"
 # What a diverged trial scores: less than any that learned something.
 WORST = 0.0
-# Settings that decide how pictures are decoded, or which ones: a trial that changes them prepares
-# its own.
-DECODING = ("size", "weights", "split", "train_pictures")
+# So many sets of decoded images are kept: trials may ask for several sizes in turn.
+DECODED = 2
 
 
 @dataclass(frozen=True)
@@ -109,19 +119,20 @@ def tune(
     asha (Li et al. 2020) or hyperband (Li et al. 2018) stop trials that fall behind, none stops
     none. storage: the address of a database that processes share; study.db in the folder by
     default. A study of this name goes on where it stands; trials: of all processes.
-    settings: those of `Recipe`, the same for all trials. What is given here holds against the file,
-    setting by setting. Raises what `pellucid.train` does, and UsageError when the study exists and
-    is another one, or Optuna is not installed.
+    settings: those of `pellucid.train`, the same for all trials. What is given here holds against
+    the file, setting by setting. Raises what `pellucid.train` does, and UsageError when the study
+    exists and is another one, or Optuna is not installed.
     """
     plan, trials = _plan(data, search, recipe, sampler, pruner, trials, settings)
     say = Say(quiet)
     where = machine.device(plan.settings.get("device"))
     bench = Bench(plan, where, say)
+    score = _score(bench.task, plan)
     first = bench.prepared(_first(plan))
-    name = folders.slug(name or first.reading.name)
+    name = folders.slug(name or first.dataset.name)
     folder = folders.RUNS / "tune" / name
     identity = plan.identity(first.facts["fingerprint"])
-    shared = Shared.opened(plan, storage, folder, name, first.recipe, identity, trials)
+    shared = Shared.opened(plan, storage, folder, name, first.settings, score, identity, trials)
     say.line(
         f"study {name}: {len(shared.trials())} trials of {_described(plan)}\nstudy folder: {folder}"
     )
@@ -166,7 +177,7 @@ def _plan(
         if value not in known:
             raise UsageError(f'{kind}: unknown "{value}"; {did_you_mean(value, known)}')
     axes = space.parse(search or {})
-    recipes.make(**settings)
+    configuration.check(settings)
     if both := [axis.name for axis in axes if axis.name in settings]:
         raise UsageError(f"{both[0]} is both searched and given; leave out one of the two")
     if pruner != "none" and any(axis.name == "epochs" for axis in axes):
@@ -194,35 +205,45 @@ def _first(plan: Plan) -> dict[str, Any]:
     return {axis.name: axis.choices[0] if axis.choices else axis.low for axis in plan.axes}
 
 
+def _score(task: Task, plan: Plan) -> str:
+    """What trials are judged by. Raises UsageError for a task without a metric."""
+    return known_score(plan.settings.get("score"), task)
+
+
 def _described(plan: Plan) -> str:
     searched = ", ".join(f"{axis.name} {axis.spec}" for axis in plan.axes)
     return f"{searched} ({plan.sampler}{'' if plan.pruner == 'none' else f', {plan.pruner}'})"
 
 
 class Bench:
-    """Where trials are trained: the pictures are decoded once a process."""
+    """Where trials are trained: images are decoded once a process, and again only where a trial
+    wants other ones, or other views of them."""
 
     def __init__(self, plan: Plan, where: torch.device, say: Say) -> None:
         self.plan, self.where, self.say = plan, where, say
-        self._decoded = functools.lru_cache(maxsize=2)(self._decode)
+        self.task = resolve_task(plan.settings, plan.data)
+        self._decoded: list[tuple[Any, Prepared]] = []
 
     def prepared(self, chosen: Mapping[str, Any]) -> Prepared:
-        wanted = recipes.make(**{**self.plan.settings, **chosen})
-        # The model proposes the size where none is given.
-        decoding = [getattr(wanted, key) for key in DECODING]
-        return self._decoded(*decoding, wanted.model if wanted.size is None else None).again(
-            with_weights(wanted, self.plan.data)[0]
-        )
+        """For the settings of a trial."""
+        given = {**self.plan.settings, **chosen}
+        given, weights = with_weights(given, self.plan.data)
+        settings = configuration.of(self.task, given)
+        for wanted, decoded in self._decoded:
+            if self._wants(settings, decoded, weights) == wanted:
+                return decoded.again(settings)
+        fresh = prepare(self.plan.data, given, self.say, weights=weights)
+        wanted = self._wants(settings, fresh, weights)
+        self._decoded = [*self._decoded, (wanted, fresh)][-DECODED:]
+        return fresh
 
-    def _decode(self, *decoding: Any) -> Prepared:
-        settings = dict(zip((*DECODING, "model"), decoding, strict=True))
-        settings = {
-            **_first(self.plan),
-            **self.plan.settings,
-            **{key: value for key, value in settings.items() if value is not None},
-        }
-        recipe, given = with_weights(recipes.make(**settings), self.plan.data)
-        return prepare(self.plan.data, recipe, self.say, given=given)
+    def _wants(
+        self, settings: SharedSettings, known: Prepared, weights: Preprocessing | None
+    ) -> tuple[Any, ...]:
+        """What decides which images are decoded, and how. known: any preparation of the data."""
+        whole = completed_by(self.task, settings, known.dataset, known.heads)
+        before = initial(self.task, whole, known.dataset, known.heads, weights)
+        return before, *(getattr(whole, name) for name in FIXED_BY_DATA)
 
     def epochs(self, chosen: Mapping[str, Any]) -> Iterator[Mapping[str, float]]:
         return epochs(self.prepared(chosen), self.where)
@@ -246,11 +267,12 @@ class Shared:
         address: str | None,
         folder: Path,
         name: str,
-        first: Recipe,
+        first: SharedSettings,
+        score: str,
         identity: dict,
         trials: int,
     ) -> Shared:
-        """The study, begun or joined, with at least so many trials. first: the recipe of one of
+        """The study, begun or joined, with at least so many trials. first: the settings of one of
         them.
 
         Raises UsageError when it is another study, or cannot be opened."""
@@ -279,7 +301,7 @@ class Shared:
                 f"storage: {shown}: cannot be used as a study's database "
                 f"({str(error).splitlines()[0]})"
             ) from None
-        return Shared(plan, storage, name, int(first.epochs or 1), str(first.score), claims)
+        return Shared(plan, storage, name, int(first.epochs or 1), score, claims)
 
     def trials(self) -> list[FrozenTrial]:
         return self.storage.get_all_trials(self._id(), deepcopy=False)
@@ -474,16 +496,21 @@ def _unfinished(
 ) -> Path | None:
     """A run of this name, with these data, settings and pictures,
     that was begun and not brought to its end."""
-    wanted, _ = with_weights(recipes.make(**settings), data)
+    task = resolve_task(settings, data)
+    wanted = configuration.of(task, with_weights(settings, data)[0])
     for folder in sorted([*folders.RUNS.glob(f"*/{name}"), *folders.RUNS.glob(f"*/{name}-[0-9]*")]):
         # What cannot be read is not resumed.
         with suppress(PellucidError):
             finished = (folder / "summary.json").exists() and not (
                 folder / "checkpoint.safetensors"
             ).exists()
-            found = recipes.make(**recipes.load(folder / "recipe.toml")[1])
+            found = configuration.of(task, configuration.load(folder / "recipe.toml")[1])
             known = folders.read_json(folder / "data.json")["fingerprint"]
-            if not finished and known == pictures and wanted.completed(found.settings()) == found:
+            if (
+                not finished
+                and known == pictures
+                and completed(wanted, found.model_dump()) == found
+            ):
                 return folder
     return None
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,11 @@ from ..engine.run import batches, folders, machine, settings
 from ..engine.run.checkpoint import State
 from ..engine.run.loop import steps
 from ..engine.run.optim import optimizer
-from ..engine.run.prepare import room_of, split_of, without
+from ..engine.run.prepare import completed_by, resolve_task, without
 from ..engine.run.progress import Say
-from ..engine.run.settings import Recipe
-from ..tasks.task import Task
+from ..engine.run.splitting import split_of
+from ..tasks.settings import completed
+from ..tasks.task import ModelSpec, Task
 
 # A step of the trial and the whole of it take about so many seconds; there are five steps at most,
 # after one to warm up.
@@ -40,13 +41,21 @@ SPECK = 9  # a part of a mask with fewer pixels is taken for dirt
 
 @dataclass(frozen=True)
 class Found:
-    """A data set as training would take it: `room` is opened for it, not measured.
-    headers: of its readable pictures."""
+    """A data set as training would take it; nothing is fitted to it. headers: of its readable
+    images."""
 
-    reading: Dataset
+    task: Task
+    settings: Any
+    dataset: Dataset
     headers: tuple[Header, ...]
-    recipe: Recipe
-    room: Task
+    preprocess: Any
+    architecture: Any
+
+    @property
+    def num_outputs(self) -> int | None:
+        """As of `Architecture`."""
+        outputs: int | None = self.architecture.num_outputs
+        return outputs
 
 
 def gathered(
@@ -54,11 +63,11 @@ def gathered(
     shape: tuple[int, ...] | None,
     say: Say,
     model: str | None = None,
-    trained: Task | None = None,
+    trained: ModelSpec | None = None,
 ) -> Found:
     """shape: channels, height, width of the input, where it does not follow from the data. model: a
-    name or a notation. trained: the room of a trained model, whose task and design hold; where it
-    does not answer for whole pictures, the data must be in its terms.
+    name or a notation. trained: a trained model, whose task and architecture hold; where it does
+    not answer for whole images, the data must have its classes.
 
     Raises DataError for data that cannot be read, UsageError for an input that does not fit it.
     """
@@ -67,38 +76,37 @@ def gathered(
             f"input: pictures have channels x height x width, not {len(shape)} sides; "
             "leave out --input or --data"
         )
-    wanted = settings.make(
-        **({"model": model} if trained is None else _settings_of(trained)),
-        size=shape[1:] if shape else None,
-    )
-    task = room_of(wanted, data)
-    reading = task.read(data)
-    if trained is not None and trained.answers is None:
-        reading = trained.relabelled(reading)
-    heads, unread = batches.headers(reading.samples, say)
+    given = {"model": model} if trained is None else _settings_of(trained)
+    given |= {"size": shape[1:]} if shape else {}
+    task = resolve_task(given, data)
+    wanted = settings.of(task, {key: value for key, value in given.items() if value is not None})
+    dataset = task.parts.data.load(data)
+    if trained is not None and trained.architecture.num_outputs is None:
+        dataset = task.parts.data.remap_labels(dataset, trained.inference.classes)
+    heads, unread = batches.headers(dataset.samples, say)
     found = tuple(head for head in heads if head is not None)
     if not found:
         raise DataError(f"{data}: none of the {len(heads)} pictures can be read: {unread[0][1]}")
-    reading = without(reading, {source for source, _ in unread}, task)
-    wanted = wanted.completed(task.propose(wanted.settings(), reading, found))
-    room = task.open(wanted.settings(), reading, found)
-    if shape is not None and shape[0] != room.input[0]:
+    dataset = without(dataset, {source for source, _ in unread}, task)
+    wanted = completed_by(task, wanted, dataset, found)
+    preprocess = task.parts.preprocess.create(wanted, dataset, found)
+    channels = preprocess.input_shape[0]
+    if shape is not None and shape[0] != channels:
         raise UsageError(
-            f"input: the pictures of {data} have {room.input[0]} channels, not {shape[0]}; "
-            f"write {room.input[0]}x…"
+            f"input: the pictures of {data} have {channels} channels, not {shape[0]}; "
+            f"write {channels}x…"
         )
-    return Found(reading, found, wanted, room)
+    architecture = task.parts.architecture.create(wanted, dataset, preprocess, None)
+    return Found(task, wanted, dataset, found, preprocess, architecture)
 
 
-def _settings_of(room: Task) -> dict[str, Any]:
-    """What of a recipe stands in a model: words alone, such as its design; numbers of the same name
-    are those that were measured."""
-    known = {setting.name for setting in fields(Recipe)}
-    return {"task": room.name} | {
-        key: value
-        for key, value in room.to_json().items()
-        if key in known and isinstance(value, str)
-    }
+def _settings_of(spec: ModelSpec) -> dict[str, Any]:
+    """The settings that a model tells: words alone, such as its architecture; numbers of the same
+    name are those that were fitted."""
+    known = spec.task.settings.model_fields
+    told = [pair for part in spec.to_json().values() for pair in part.items()]
+    words = {key: value for key, value in told if key in known and isinstance(value, str)}
+    return {key: value for key, value in words.items() if value} | {"task": spec.task.name}
 
 
 def findings(
@@ -106,28 +114,21 @@ def findings(
 ) -> Iterator[Finding]:
     """One after the other; the last one takes a few seconds."""
     sizes = np.array([(head.height, head.width) for head in found.headers])
-    unlike = (
-        None if found.room.answers is None else diagnostics.answers(anatomy, found.room.answers)
-    )
-    if found.room.answers is None:
-        yield Finding(
-            "ok", f"what is accounted for is what training builds here: {found.room.design}"
-        )
+    outputs = found.num_outputs
+    unlike = None if outputs is None else diagnostics.answers(anatomy, outputs)
+    if outputs is None:
+        built = f"what is accounted for is what training builds here: {found.architecture}"
+        yield Finding("ok", built)
     yield diagnostics.pictures(anatomy, sizes)
     # what answers for places of many sizes is not judged by the last map alone
-    if found.room.answers is not None:
-        held = (
-            diagnostics.sight(anatomy),
-            diagnostics.objects(
-                anatomy, object_sizes(found.reading.samples, anatomy.input[1:], say)
-            ),
-            unlike,
-        )
+    if outputs is not None:
+        sizes = object_sizes(found.dataset.samples, anatomy.input[1:], say)
+        held = (diagnostics.sight(anatomy), diagnostics.objects(anatomy, sizes), unlike)
         yield from (finding for finding in held if finding is not None)
     where = machine.device(None)
-    batch = found.recipe.batch or 32
+    batch = found.settings.batch or 32
     free = free_memory(where)
-    optimizer = found.recipe.optimizer or "adamw"
+    optimizer = found.settings.optimizer or "adamw"
     yield diagnostics.batch(anatomy.memory, free, batch, optimizer)
     least = anatomy.memory.training(2, optimizer)
     if unlike is None and least is not None and least < free:
@@ -187,14 +188,11 @@ def trial(
     A step of a large network is tried with fewer pictures, in two sizes, and what a picture and
     what a step costs follow from them.
     """
-    wanted = found.recipe.batch or 32
-    settled = replace(found.recipe, split_seed=found.recipe.seed)
-    count = len(
-        split_of(
-            found.reading, np.arange(len(found.reading.samples)), settled, type(found.room)
-        ).train
-    )
-    settled = _settled(found.recipe, anatomy, where)
+    wanted = found.settings.batch or 32
+    settled = completed(found.settings, {"split_seed": found.settings.seed})
+    copies = np.arange(len(found.dataset.samples))
+    count = len(split_of(found.dataset, copies, settled, found.task).train)
+    settled = _settled(found.settings, anatomy, where)
     try:
         with torch.random.fork_rng(devices=[]):
             network = machine.place(build(), where, machine.memory_format(settled))
@@ -217,7 +215,7 @@ def trial(
 
 
 def _with_threads(
-    threads: int, found: Found, settled: Recipe, network: nn.Module, where: torch.device
+    threads: int, found: Found, settled: Any, network: nn.Module, where: torch.device
 ) -> tuple[float, int]:
     """Training chooses between one thread and all, so the trial does."""
     with machine.threads(threads):
@@ -228,28 +226,34 @@ def _affordable(seconds: float) -> int:
     return int(np.clip(TRIAL / seconds, 1, STEPS))
 
 
-def _settled(wanted: Recipe, anatomy: Anatomy, where: torch.device) -> Recipe:
-    """The recipe with precision and layout as training would choose them;
-    the learning rate does not matter here."""
-    completed = wanted.completed(machine.propose(where, anatomy.network, anatomy.macs))
-    return replace(
-        completed.completed({"optimizer": "adamw", "lr": 1e-4, "weight_decay": 0.05}), epochs=10_000
-    )
+def _settled(wanted: Any, anatomy: Anatomy, where: torch.device) -> Any:
+    """The settings with precision and layout as training would choose them; the learning rate does
+    not matter here."""
+    settled = completed(wanted, machine.propose(where, anatomy.network, anatomy.macs))
+    settled = completed(settled, {"optimizer": "adamw", "lr": 1e-4, "weight_decay": 0.05})
+    return settled.model_copy(update={"epochs": 10_000})
 
 
 def _seconds_a_step(
-    found: Found, settled: Recipe, network: nn.Module, number: int, where: torch.device, most: int
+    found: Found, settled: Any, network: nn.Module, number: int, where: torch.device, most: int
 ) -> float:
     """Median over at most so many steps of `number` pictures; the first, which warms up,
     does not count."""
-    few = found.reading.samples[:: max(1, len(found.reading.samples) // (4 * number))][: 4 * number]
-    room = type(found.room).open(
-        settled.settings() | {"batch": number}, found.reading, found.headers
+    samples = found.dataset.samples
+    few = samples[:: max(1, len(samples) // (4 * number))][: 4 * number]
+    views, _, _ = batches.load(few, found.preprocess, folders.RUNS, Say(quiet=True))
+    fitted = views.fit_data()
+    preprocess = found.preprocess.fit_statistics(fitted)
+    training = found.task.parts.training.create(
+        settled.model_copy(update={"batch": number}),
+        found.dataset,
+        preprocess,
+        found.architecture,
+        fitted,
     )
-    views, _, _ = batches.load(few, room, folders.RUNS, Say(quiet=True))
-    room = room.measured(views.pixels()[0])
-    state = State(network, [optimizer(settled, named) for named in room.turns(network)])
-    run = steps(room, views, settled, state, where)
+    phases = training.phases(network)
+    state = State(network, [optimizer(settled, phase.parameters) for phase in phases])
+    run = steps(training, views, settled, state, where)
     next(run)
     taken = []
     for _ in range(most):

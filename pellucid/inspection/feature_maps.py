@@ -15,10 +15,10 @@ from ..core.errors import UsageError
 from ..core.types import Batch
 from ..data.images import read, to_channels, write
 from ..data.sample import Sample
-from ..engine.run import checkpoint
+from ..engine.inference.infer import SCORING, infer
+from ..engine.inference.model import Model, load
 from ..engine.run.batches import channels_first
 from ..plots.annotate import PAPER, sheet, to_rgb8
-from ..tasks.task import Task
 from ..transforms.filters import (
     ANGLES,
     FILTERS,
@@ -108,8 +108,9 @@ def look(run: str | Path, picture: str | Path, out: str | Path) -> str:
     run: a run folder. Raises UsageError, DataError, ModelError.
     """
     _spare(picture, out)
-    room, network, _ = checkpoint.load_model(Path(run))
-    view, seen, words = _seen(Path(run), room, network, Path(picture))
+    model = load(Path(run))
+    network = model.network
+    view, seen, words = _seen(Path(run), model, Path(picture))
     with torch.inference_mode():
         features: Any = getattr(network, "features", None)
         maps = features(seen) if features is not None else ()
@@ -126,37 +127,31 @@ def look(run: str | Path, picture: str | Path, out: str | Path) -> str:
     )
 
 
-def _seen(
-    run: Path, room: Task, network: nn.Module, picture: Path
-) -> tuple[np.ndarray, Tensor, str]:
-    """The view as pixels, the tensor that reaches the network, the answer."""
-    sample = Sample(Sample(picture, None, str(picture)).pixels(), None, str(picture))
-    view, transform = room.views(sample)[0]
+def _seen(run: Path, model: Model, picture: Path) -> tuple[np.ndarray, Tensor, str]:
+    """The view as pixels, the tensor that reaches the network, the result in one line."""
+    spec = model.spec
+    sample = Sample(Sample(picture, None, str(picture)).pixels(), None, picture.name)
+    view, transform = spec.preprocess.views(sample, "none")[0]
     batch = Batch(channels_first(np.stack([view])), None, (transform,), (sample.source,))
     reached: list[Tensor] = []
-    # The room prepares the pixels in its own way; this is where they arrive: at the network, or
-    # where it calls `features`, at a layer.
+    # Where the input arrives: at the network, or where the task calls `features`, at a layer.
     hooks = [
         layer.register_forward_pre_hook(lambda layer, inputs: reached.extend(inputs[:1]))
-        for layer in network.modules()
+        for layer in model.network.modules()
     ]
     try:
-        with torch.inference_mode():
-            answer = room.decode(room.outputs(network, batch), batch)[0]
+        result = infer(spec, model.network, batch, SCORING, torch.device("cpu"))[0]
     finally:
         for hook in hooks:
             hook.remove()
-    if not reached or reached[0].shape != (1, *room.input):
+    if not reached or reached[0].shape != (1, *spec.preprocess.input_shape):
         raise UsageError(
-            f"{run}: {room.design} does not look at the picture as a whole, so there is no sheet "
+            f"{run}: {spec.architecture} does not look at the picture as a whole, "
+            "so there is no sheet "
             "of it; look at another run"
         )
-    said = (
-        f"{answer.label} {answer.confidence:.1%}"
-        if answer.label is not None
-        else "what the network sees"
-    )
-    return view, reached[0], f"{said}\nseen at {view.shape[0]}×{view.shape[1]}"
+    line = result.summary().removeprefix(f"{picture.name}: ")
+    return view, reached[0], f"{line}\nseen at {view.shape[0]}×{view.shape[1]}"
 
 
 def _kernels(network: nn.Module) -> list[Cell]:

@@ -14,9 +14,8 @@ from .. import anatomy, models
 from ..anatomy import Anatomy
 from ..anatomy.gradcheck import GradientCheck, check
 from ..core.errors import UsageError
-from ..engine.run import checkpoint
+from ..engine.inference import model as trained_model
 from ..engine.run.progress import Say
-from ..tasks.task import Task
 from . import code
 from . import data as inspect_data
 
@@ -47,14 +46,7 @@ def inspect(
                 f"{network}: a trained model has its own input and classes; "
                 "leave out --input and --classes"
             )
-        room, trained, _ = checkpoint.load_model(Path(network))
-        described = anatomy.describe(trained, room.input)
-        build: Callable[[], nn.Module] = lambda: trained  # noqa: E731
-        found = (
-            inspect_data.gathered(data, room.input, Say(quiet), trained=room)
-            if data is not None
-            else None
-        )
+        described, build, found = _trained(Path(network), data, Say(quiet))
     else:
         name = str(network)
         if code.is_code(name) and classes is not None:
@@ -65,13 +57,13 @@ def inspect(
         shape = parse_input(input) if input else None
         model = None if code.is_code(name) else name
         found = inspect_data.gathered(data, shape, Say(quiet), model) if data is not None else None
-        if found is not None and found.room.answers is None:
-            described, build = _built_around(
-                name, found.room, alone=model is None or classes is not None
-            )
+        if found is not None and found.num_outputs is None:
+            alone = model is None or classes is not None
+            described, build = _built_around(name, found, alone)
         else:
             if found is not None:
-                shape, classes = found.room.input, classes or len(found.reading.classes)
+                shape = found.preprocess.input_shape
+                classes = classes or len(found.dataset.classes)
             described, build = _described(name, shape, classes)
     if found is not None:
         described = replace(
@@ -84,17 +76,35 @@ def inspect(
     return described
 
 
-def _built_around(name: str, room: Task, alone: bool) -> tuple[Anatomy, Callable[[], nn.Module]]:
+def _trained(
+    path: Path, data: str | Path | None, say: Say
+) -> tuple[Anatomy, Callable[[], nn.Module], inspect_data.Found | None]:
+    """The account of a trained network, the network itself, and the data to hold it against."""
+    model = trained_model.load(path)
+    shape = model.spec.preprocess.input_shape
+    described = anatomy.describe(model.network, shape)
+    if data is None:
+        return described, lambda: model.network, None
+    found = inspect_data.gathered(data, shape, say, trained=model.spec)
+    return described, lambda: model.network, found
+
+
+def _built_around(
+    name: str, found: inspect_data.Found, alone: bool
+) -> tuple[Anatomy, Callable[[], nn.Module]]:
     """The account of what training would build around a named network, where that is not the
     network itself. Raises UsageError for one that stands alone: of the user's own, or with answers
     of its own number."""
     if alone:
         raise UsageError(
-            f"{name}: {room.name} builds its answers around a named network; leave out --classes, "
+            f"{name}: {found.task.name} builds its answers around a named network; "
+            "leave out --classes, "
             "or --data for your own code"
         )
     with torch.random.fork_rng(devices=[]):
-        return anatomy.describe(room.build(), room.input), room.build
+        network = found.architecture.build()
+        described = anatomy.describe(network, found.preprocess.input_shape)
+        return described, found.architecture.build
 
 
 def _described(
@@ -151,8 +161,8 @@ def gradcheck(
                 f"{network}: a trained model has its own input and classes; "
                 "leave out --input and --classes"
             )
-        room, trained, _ = checkpoint.load_model(Path(network))
-        return check(trained, room.input, seed)
+        model = trained_model.load(Path(network))
+        return check(model.network, model.spec.preprocess.input_shape, seed)
     if input is None and (
         str(network) in models.SEGMENTERS or models.native_size(str(network)) is None
     ):

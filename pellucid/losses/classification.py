@@ -94,7 +94,7 @@ def mean_loss(
     For int64 targets this is F.cross_entropy with `weight` and `label_smoothing`. For soft ones
     torch divides by B instead, so that a one-hot row and its class number disagree; here they
     agree.
-    Whatever the loss, `Classification.finish` fits a temperature to the logits afterwards, so that
+    Whatever the loss, `ClassificationTraining.calibrate` fits a temperature to the logits, so that
     their softmax can be read as probabilities; after hinge and l2_logits it is nothing more than
     that fit.
     """

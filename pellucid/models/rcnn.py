@@ -1,25 +1,24 @@
-"""The R-CNN line: first where something might be, then what it is. Three networks of one form, from
+"""The R-CNN line: first where an object might be, then what it is. Three networks of one form, from
 the slowest to the fastest.
 
 Sources: R. Girshick et al., Rich Feature Hierarchies, CVPR 2014 (arXiv 1311.2524): R-CNN, each
-proposal cut out of the picture, warped to one size and passed through the network by itself; R.
-Girshick, Fast R-CNN, ICCV 2015 (arXiv 1504.08083): one pass over the picture, proposals cut out of
+proposal cut out of the image, warped to one size and passed through the network by itself; R.
+Girshick, Fast R-CNN, ICCV 2015 (arXiv 1504.08083): one pass over the image, proposals cut out of
 its map; S. Ren et al., Faster R-CNN, NeurIPS 2015 (arXiv 1506.01497): the proposals come out of the
 map too.
 
-The form: `features(x)` gives the maps that regions are cut out of (R-CNN's is the picture itself);
-`regions(maps, boxes)` cuts them out and says of each what it is and how its box should move;
-`head(maps, boxes)` gives `Regions`, with boxes clipped to the picture. Faster R-CNN proposes its
-own boxes; the others are told where to look (`transforms.selective_search`), and where they are
-not, look at the whole picture as often as they would look anywhere, so that their account of work
-is right.
+The form: `features(x)` gives the maps that regions are cut out of (R-CNN's is the image itself);
+`regions(maps, boxes)` cuts them out and classifies each and says how its box should move;
+`head(maps, boxes)` gives `Regions`. Faster R-CNN proposes its own boxes; the others take proposals
+(`transforms.selective_search`) as an input, and without any take the whole image as often as there
+would be proposals, so that their account of work is right. All are tensor operations alone.
 
 Choices and deviations:
-- Classes and boxes are learnt together in all three, as since Fast R-CNN; R-CNN of 2014 trained one
-  support vector machine a class on fixed features, and its boxes after that.
+- Classes and boxes are trained together in all three, as since Fast R-CNN; R-CNN of 2014 trained
+  one support vector machine a class on fixed features, and its boxes after that.
 - A box moves the same way whatever its class is: fewer weights for small data.
-- Class `classes` is "nothing", after the others, so that classes keep their numbers.
-- R-CNN's crops are 64 pixels a side and not 227, or nobody could wait for it here. As in the paper
+- Class `classes` is background, after the others, so that classes keep their numbers.
+- R-CNN's crops are 64 pixels a side and not 227, which would take too long here. As in the paper
   each shows 16/227 of its side of what is around the box, on each side.
 - Fast R-CNN reads the map of stride 16 (the coarsest up to it), as the paper does, brought to
   `width` maps by a 1×1 convolution.
@@ -33,25 +32,28 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..core.boxes import clip, suppress
+from ..core.boxes import area, clip
 from ..core.boxes.coding import decode_deltas
 from .layers import RELU_GAIN, scaled_normal_
 from .pyramid import FeaturePyramid, Levels, coarsest, conv, places
 from .roi import RoIAlign, RoIPool, roi_align
 
-# What deltas are multiplied by, so that learning meets numbers near 1 (Fast R-CNN's code; the paper
-# divides by their deviation).
+# What deltas are multiplied by, so that the targets of the regression are near 1 (Fast R-CNN's
+# code; the paper divides by their deviation).
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 RATIOS = (0.5, 1.0, 2.0)
 STRIDES_WIDE = 5
 CONTEXT = 16 / 227
+# Of two proposals with a larger IoU one is dropped (Ren et al. 2015, section 3.3).
+OVERLAP = 0.7
 
 
 class Regions(NamedTuple):
-    """What is said of K boxes a picture. boxes: B×K×4 in pixels, empty (0 0 0 0) where unused;
-    logits: B×K×(classes + 1), the last of them "nothing"; deltas: B×K×4, how the box should move,
+    """The predictions for K boxes an image. boxes: B×K×4 in pixels, empty (0 0 0 0) where unused;
+    logits: B×K×(classes + 1), the last of them background; deltas: B×K×4, how the box should move,
     times DELTA_WEIGHTS."""
 
     boxes: Tensor
@@ -117,8 +119,8 @@ class FasterRCNN(nn.Module):
     """B×channels×H×W → `Regions` of its own proposals.
 
     width: maps in each level of the pyramid. anchors: levels×A×2 widths and heights in pixels; None
-    for three shapes a level, five strides wide. searched: proposals a picture before overlapping
-    ones go; kept: after that. sampled: regions a picture learns from.
+    for three shapes a level, five strides wide. searched: proposals an image before
+    suppression; kept: after it. sampled: regions an image in a training step.
     """
 
     searched, kept, sampled = 600, 100, 64
@@ -156,16 +158,14 @@ class FasterRCNN(nn.Module):
         return torch.cat(around)
 
     def proposed(self, maps: Sequence[Tensor], logits: Tensor, deltas: Tensor) -> Tensor:
-        """B×kept×4 boxes, likeliest first, empty where there are fewer. Shapes alone (the meta
-        device) tell nothing of overlaps."""
+        """B×kept×4 boxes, highest score first, empty where there are fewer. Accounts of a network
+        (the meta device) leave suppression out: there is no layer in it."""
         boxes = decode_deltas(deltas.detach().float(), self.anchors_of(maps))
-        scores, best = logits.detach().float().topk(min(self.searched, logits.shape[1]), 1)
+        best = logits.detach().float().topk(min(self.searched, logits.shape[1]), 1).indices
         boxes = clip(boxes.gather(1, best[..., None].expand(-1, -1, 4)), extent(maps, self.strides))
         if boxes.is_meta:
             return boxes[:, : self.kept]
-        return torch.stack(
-            [_apart(one, score, self.kept) for one, score in zip(boxes, scores, strict=True)]
-        )
+        return separated(boxes, self.kept)
 
     def regions(self, maps: Sequence[Tensor], boxes: Tensor) -> tuple[Tensor, Tensor]:
         return self.judge(self.cut(maps, boxes))
@@ -262,14 +262,14 @@ def usual_anchors(strides: Sequence[float]) -> Tensor:
 
 
 def extent(maps: Sequence[Tensor], strides: Sequence[float]) -> tuple[int, int]:
-    """Height and width in pixels of what the finest map covers, which is the picture,
+    """Height and width in pixels of what the finest map covers, which is the image,
     rounded up to its stride."""
     height, width = maps[0].shape[2:]
     return round(height * strides[0]), round(width * strides[0])
 
 
 def everywhere(maps: Sequence[Tensor], strides: Sequence[float], count: int) -> Tensor:
-    """B×count×4: the whole picture, `count` times."""
+    """B×count×4: the whole image, `count` times."""
     height, width = extent(maps, strides)
     return torch.tensor([0.0, 0.0, width, height], device=maps[0].device).expand(
         len(maps[0]), count, 4
@@ -284,10 +284,27 @@ def with_context(boxes_xyxy: Tensor) -> Tensor:
     return torch.cat([low - margin, high + margin], -1)
 
 
-def _apart(boxes: Tensor, scores: Tensor, count: int) -> Tensor:
-    """The best `count` of a picture's boxes that overlap none better by more than 0.7 (Ren et al.
-    2015, section 3.3)."""
-    chosen = suppress(boxes.cpu().numpy(), scores.cpu().numpy(), 0.7)[:count]
-    found = boxes.new_zeros(count, 4)
-    found[: len(chosen)] = boxes[torch.from_numpy(chosen).to(boxes.device)]
-    return found
+def separated(boxes_xyxy: Tensor, count: int) -> Tensor:
+    """B×N×4 boxes, highest score first → B×count×4: greedy suppression, the first `count` boxes of
+    each image with no IoU above OVERLAP to one before; padded with empty boxes.
+
+    As `core.boxes.suppress`, to the bit, in tensor operations alone, so that it can be exported:
+    `count` steps, of which each takes the first box that is left and drops what overlaps it.
+    """
+    low, high = boxes_xyxy.double().split(2, -1)
+    areas = area(boxes_xyxy.double())
+    table = torch.cat([low, high, areas[..., None]], -1)
+    left = torch.ones(areas.shape, dtype=torch.uint8, device=areas.device)
+    chosen = []
+    for _ in range(min(count, areas.shape[1])):
+        first = left.argmax(1, keepdim=True)
+        chosen.append(torch.where(left.gather(1, first) > 0, first, -1))
+        one = table.gather(1, first[..., None].expand(-1, -1, 5))
+        size = (torch.minimum(high, one[..., 2:4]) - torch.maximum(low, one[..., :2])).clamp(min=0)
+        both = size[..., 0] * size[..., 1]
+        # Of two empty boxes the share is not a number, and neither drops the other.
+        left = (left & ~(both / (areas + one[..., 4] - both) > OVERLAP)).scatter(1, first, 0)
+    at = torch.cat(chosen, 1)
+    found = boxes_xyxy.gather(1, at.clamp(min=0)[..., None].expand(-1, -1, 4))
+    found = torch.where((at >= 0)[..., None], found, 0.0)
+    return F.pad(found, (0, 0, 0, count - at.shape[1]))

@@ -287,7 +287,7 @@ def _digest(weights: Mapping[str, Tensor]) -> str:
     whole = hashlib.sha256()
     for key in sorted(weights):
         whole.update(f"{key} {weights[key].dtype} {tuple(weights[key].shape)}".encode())
-        whole.update(weights[key].contiguous().flatten().view(torch.uint8).numpy())
+        whole.update(weights[key].contiguous().flatten().view(torch.uint8).numpy().data)
     return whole.hexdigest()
 
 

@@ -14,7 +14,8 @@ from html import escape
 
 import numpy as np
 
-from ..metrics.evidence import BINS, confidence_bin, wilson
+from ..metrics.classification import BINS, confidence_bin
+from ..metrics.significance import wilson
 from . import svg
 
 COLOURS = ("a", "b")

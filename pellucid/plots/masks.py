@@ -1,7 +1,6 @@
-"""What every pixel is, to look at: tints, outlines, legends, errors; slices of volumes; a picture
-before and after it was enlarged.
+"""Drawings of masks: tints, outlines, legends, errors, slices of volumes.
 
-Class 0 is the background and stays as it is. The others have the colours that boxes have, in the
+Class 0 is the background and stays as it is. The others have the colors that boxes have, in the
 same order.
 """
 
@@ -15,29 +14,26 @@ import numpy as np
 from PIL import Image
 
 from ..core.files import replacing
-from ..core.types import IGNORE, Prediction, VolumeGeometry
-from ..data.images import write
-from .annotate import PAPER, caption, colour, legend, sheet, to_rgb8
-from .formatting import by
-from .gif import animation
+from ..core.types import IGNORE, UNKNOWN_GEOMETRY, VolumeGeometry
+from .annotate import PAPER, colour, legend, sheet, to_rgb8
+
+# Where the objects of a class are the connected parts of its mask.
+NO_REGIONS = np.empty(0, np.int32)
 
 Colour = tuple[int, int, int]
 Entry = tuple[str, Colour | None]
 
-# Endings of what `Prediction.save` writes under one stem: see a room's `writes`.
+# Endings of the files that `save` of a result writes under one stem: see `output_suffixes`.
 MASK_FILES = (".png", "_mask.png")
 VOLUME_FILES = (".png", ".nii.gz", ".gif")
-PICTURE_FILES = (".png", "_before_after.png")
 
 GREY: Colour = (128, 128, 128)
-# The width that a legend and outlines need to be seen, to which smaller pictures are enlarged pixel
-# for pixel; letters that one line holds.
+# The width that a legend and outlines need, to which smaller images are enlarged pixel for pixel;
+# letters that one line holds.
 LEAST, LETTERS = 320, 75
 NAMED = 24
 SLICES, COLUMNS, SIDE, WIDEST, FPS = 12, 4, 300, 640, 12
-# So much of an enlarged picture is shown beside bicubic enlargement.
-CUT = 1024
-# What an answer is beside the truth. Blue and orange-red, yellow and purple are told apart by the
+# How a result differs from the target. Blue and orange-red, yellow and purple are told apart by the
 # colour-blind (Okabe and Ito 2008).
 ERRORS: dict[str, Colour] = {
     "right": (86, 180, 233),
@@ -77,9 +73,7 @@ def _tinted(
     return np.where((labels > 0)[..., None], mixed, picture)
 
 
-def contours(
-    picture: np.ndarray, mask: np.ndarray, regions: np.ndarray | None = None
-) -> np.ndarray:
+def contours(picture: np.ndarray, mask: np.ndarray, regions: np.ndarray = NO_REGIONS) -> np.ndarray:
     """A copy of the picture (uint8 H×W×3) with the outline of each region in its class's colour, on
     the pixels within the region.
 
@@ -87,7 +81,7 @@ def contours(
     or more on large pictures, so that it is seen when they are shrunk to a screen. The picture's
     edge is no outline.
     """
-    edge = _edge(mask) if regions is None else _edge(mask) | _edge(regions.astype(np.float32))
+    edge = _edge(mask) | _edge(regions.astype(np.float32)) if regions.size else _edge(mask)
     return np.where((edge & (mask > 0))[..., None], palette()[mask], picture)
 
 
@@ -105,13 +99,16 @@ def _edge(labels: np.ndarray) -> np.ndarray:
     return edge
 
 
-def drawn(picture: np.ndarray, mask: np.ndarray, regions: np.ndarray | None = None) -> np.ndarray:
+def drawn(picture: np.ndarray, mask: np.ndarray, regions: np.ndarray = NO_REGIONS) -> np.ndarray:
     """Tints and outlines: uint8 H×W×3, of the picture's size."""
     return contours(overlay(picture, mask), mask, regions)
 
 
 def with_legend(
-    picture: np.ndarray, mask: np.ndarray, classes: Sequence[str], regions: np.ndarray | None = None
+    picture: np.ndarray,
+    mask: np.ndarray,
+    classes: Sequence[str],
+    regions: np.ndarray = NO_REGIONS,
 ) -> np.ndarray:
     """`drawn`, and under it the classes with their shares of the picture. A picture too small to
     read is enlarged by a whole factor."""
@@ -120,7 +117,8 @@ def with_legend(
     def large(image: np.ndarray) -> np.ndarray:
         return image.repeat(factor, axis=0).repeat(factor, axis=1)
 
-    body = drawn(large(to_rgb8(picture)), large(mask), None if regions is None else large(regions))
+    objects = large(regions) if regions.size else regions
+    body = drawn(large(to_rgb8(picture)), large(mask), objects)
     return above(body, entries(mask, classes))
 
 
@@ -138,14 +136,14 @@ def above(picture: np.ndarray, named: Sequence[Entry]) -> np.ndarray:
 
 
 def entries(
-    labels: np.ndarray, classes: Sequence[str], space: VolumeGeometry | None = None
+    labels: np.ndarray, classes: Sequence[str], space: VolumeGeometry = UNKNOWN_GEOMETRY
 ) -> list[Entry]:
     """For a legend: the classes that are there, largest first, background last, with their shares
     of the pixels that are asked about, or with their volumes. labels: uint8 of any shape, IGNORE
     where nobody is asked."""
     counts = np.bincount(labels.ravel(), minlength=256)
     asked = max(1, int(counts[:IGNORE].sum()))
-    ml = float(np.prod(space.spacing)) / 1000 if space else None
+    ml = float(np.prod(space.spacing)) / 1000 if space.spacing else None
 
     def said(count: int) -> str:
         return share(count / asked) if ml is None else volume(count * ml)
@@ -238,7 +236,7 @@ def grey8(volume: np.ndarray) -> np.ndarray:
 
 
 def slice_of(
-    grey: np.ndarray, mask: np.ndarray, place: int, space: VolumeGeometry | None, side: int
+    grey: np.ndarray, mask: np.ndarray, place: int, space: VolumeGeometry, side: int
 ) -> np.ndarray:
     """One slice of a volume with its mask (both uint8 D×H×W), its longer side `side` pixels, in the
     proportions that its spacing says."""
@@ -254,24 +252,23 @@ def slice_of(
     return drawn(picture, labels)
 
 
-def sized(shape: Sequence[int], space: VolumeGeometry | None, side: int) -> tuple[int, int]:
+def sized(shape: Sequence[int], space: VolumeGeometry, side: int) -> tuple[int, int]:
     """Height and width of a slice of `shape` whose longer side is `side`."""
     rows, columns = (
-        size * step
-        for size, step in zip(shape, space.spacing[1:] if space else (1.0, 1.0), strict=True)
+        size * step for size, step in zip(shape, space.spacing[1:] or (1.0, 1.0), strict=True)
     )
     scale = side / max(rows, columns)
     return max(1, round(rows * scale)), max(1, round(columns * scale))
 
 
-def upright(plane: np.ndarray, space: VolumeGeometry | None) -> np.ndarray:
+def upright(plane: np.ndarray, space: VolumeGeometry) -> np.ndarray:
     """A slice as radiologists look at it: front or head up, the patient's right on the left. Where
     nothing says so, as it is stored.
 
     The affine's columns belong to (i, j, k), which are a slice's columns, its rows and its depth;
     NIfTI counts towards right, front, head.
     """
-    if space is None:
+    if not space.spacing:
         return np.ascontiguousarray(plane)
     towards = [
         float(axis[np.abs(axis).argmax()]) > 0
@@ -294,7 +291,7 @@ def slices(
     volume: np.ndarray,
     mask: np.ndarray,
     classes: Sequence[str],
-    space: VolumeGeometry | None = None,
+    space: VolumeGeometry = UNKNOWN_GEOMETRY,
     count: int = SLICES,
 ) -> np.ndarray:
     """A sheet of slices along the depth, through where the mask is, and its legend. volume:
@@ -306,56 +303,10 @@ def slices(
 
 
 def frames(
-    volume: np.ndarray, mask: np.ndarray, space: VolumeGeometry | None = None
+    volume: np.ndarray, mask: np.ndarray, space: VolumeGeometry = UNKNOWN_GEOMETRY
 ) -> Iterator[np.ndarray]:
     """Every slice along the depth with its mask, for an animation; uint8 H×W×3 of one size."""
     grey = grey8(volume)
     side = min(WIDEST, max(LEAST, *mask.shape[1:]))
     for place in range(len(mask)):
         yield slice_of(grey, mask, place, space, side)
-
-
-def before_after(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """A picture enlarged bicubically, beside what a network made of it: uint8, with captions.
-    before: h×w×C; after: H×W×C, a whole factor larger. Of a large answer the middle: pixels are to
-    be seen one by one, and all of them enlarged in doubles would take gigabytes."""
-    from ..transforms.resize import bicubic_array
-
-    sizes, factor = (
-        [by(each.shape[1::-1]) for each in (before, after)],
-        after.shape[0] // before.shape[0],
-    )
-    sides = [min(side, CUT // factor) for side in before.shape[:2]]
-    (top, left), (height, width) = (
-        ((whole - side) // 2 for whole, side in zip(before.shape, sides, strict=False)),
-        sides,
-    )
-    shown = before[top : top + height, left : left + width]
-    answer = after[top * factor : (top + height) * factor, left * factor : (left + width) * factor]
-    where = "" if shown.shape == before.shape else ", the middle"
-    titles = f"bicubic, of {sizes[0]}{where}", f"answer, {sizes[1]}{where}"
-    pair = [
-        caption(to_rgb8(each), title, 240)
-        for each, title in zip((bicubic_array(shown, factor), answer), titles, strict=True)
-    ]
-    gap = np.full((pair[0].shape[0], max(4, pair[0].shape[1] // 100), 3), PAPER, np.uint8)
-    return np.concatenate([pair[0], gap, pair[1]], axis=1)
-
-
-def write_beside(path: Path, answer: Prediction, image: np.ndarray, drawing: np.ndarray) -> None:
-    """The files that an answer about every pixel has beside the one at `path` (MASK_FILES,
-    VOLUME_FILES, PICTURE_FILES); none for others.
-
-    drawing: the answer, drawn. Of a volume the animation takes the time: a second for a brain.
-    """
-    if answer.mask is not None and answer.mask.ndim == 3:
-        labels, moving = (path.with_name(path.stem + ending) for ending in VOLUME_FILES[1:])
-        if answer.space is not None:
-            from ..data.volumes import write_nifti
-
-            write_nifti(labels, answer.mask, answer.space)
-        animation(moving, frames(image, answer.mask, answer.space), FPS, like=drawing)
-    elif answer.mask is not None:
-        indexed(path.with_name(path.stem + MASK_FILES[1]), answer.mask)
-    elif answer.picture is not None:
-        write(path.with_name(path.stem + PICTURE_FILES[1]), drawing)

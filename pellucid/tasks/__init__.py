@@ -1,15 +1,11 @@
-"""Rooms: one task a file. A new task is one file and one line here.
-The first room that recognises data takes it."""
+"""The tasks. A new task is its folder and one line here; the first that matches data takes it."""
 
-from .classification import Classification
-from .detection import Detection
-from .segmentation import Segmentation
-from .superresolution import SuperResolution
+from . import classification, detection, segmentation, superresolution
 from .task import Task
 
-TASKS: dict[str, type[Task]] = {
-    "detection": Detection,
-    "segmentation": Segmentation,
-    "superresolution": SuperResolution,
-    "classification": Classification,
+TASKS: dict[str, Task] = {
+    "detection": detection.TASK,
+    "segmentation": segmentation.TASK,
+    "superresolution": superresolution.TASK,
+    "classification": classification.TASK,
 }

@@ -1,5 +1,5 @@
-"""What a room says in a report: sections of figures, tables and figures in words;
-the engine lays them out."""
+"""The sections of a report that a task adds: figures, tables and values; the engine lays them
+out."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Any
 
 from ..plots.formatting import interval, percent
 
-EVIDENCE = "Evidence"  # the title of the section that stands before the course of the training
+EVIDENCE = "Evidence"  # the title of the section that comes before the course of training
 
 
 @dataclass(frozen=True)
 class Figure:
-    """name: of its file in `plots/`. svg: drawn by `plots.curves`. sentence: made from the same
-    numbers. wide: may be wider than the page, and then scrolls."""
+    """name: of its file in `plots/`. svg: from `plots.curves`. sentence: what it shows, from the
+    same numbers. wide: may be wider than the page, and then scrolls."""
 
     name: str
     svg: str
@@ -25,9 +25,9 @@ class Figure:
 
 @dataclass(frozen=True)
 class Column:
-    """name: in the head. css: "n" a number, "wide" left out on a narrow screen. scale: marks from
-    its low to its high end, of a column of intervals, which are drawn and bear the scale in place
-    of a name."""
+    """name: in the header. css: "n" for a number, "wide" for a column that a narrow screen leaves
+    out. scale: for a column of drawn intervals, the marks from its low to its high end, which the
+    header shows in place of the name."""
 
     name: str = ""
     css: str = "n"
@@ -36,8 +36,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """text, and what stands beside it in small. score: value, low and high, of a column with a
-    scale; text then tells it aloud."""
+    """aside: small text beside it. score: value, low and high, in a column with a scale; text is
+    then the label for screen readers."""
 
     text: str
     aside: str = ""
@@ -46,7 +46,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """rows: a cell for each column, the first one a name. ours: the row in blue."""
+    """rows: a cell for each column, the first one a name. ours: the number of the row in blue."""
 
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
@@ -57,14 +57,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Values:
-    """Name, number and what stands beside it in small, of a few figures that need no table."""
+    """A few numbers that need no table: name, number and small text beside it."""
 
     items: Sequence[tuple[str, str, str]]
 
 
 @dataclass(frozen=True)
 class Section:
-    """pair: its figures stand side by side where there is room."""
+    """pair: its figures are side by side where the page is wide enough."""
 
     title: str
     parts: Sequence[Figure | Table | Values]

@@ -1,5 +1,4 @@
-"""What becomes of pixels between a picture and a network,
-alike in every room that fits pictures into views."""
+"""Pixels from an image to the input of a network: depth, channels, normalization."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ AT_ONCE = 10_000_000
 
 
 def common_channels(headers: Sequence[Header]) -> int:
-    """1 where every picture is grey, 3 where they are pictures as we know them, else their own
+    """1 where every image is gray, 3 where there are RGB images or ones with alpha, else their own
     number. Raises DataError for a mixture."""
     kinds = {header.channels for header in headers}
     if kinds <= {1, 2}:
@@ -42,8 +41,7 @@ def stored(pixels: np.ndarray, channels: int, bits: int) -> np.ndarray:
 
 
 def border(images: np.ndarray) -> tuple[float, ...]:
-    """The median colour of the outermost pixels of M×H×W×C: what a picture usually has
-    where it ends."""
+    """The median color of the outermost pixels of M×H×W×C."""
     few = images[:: max(1, len(images) // 512)]
     edges = [few[:, 0], few[:, -1], few[:, :, 0], few[:, :, -1]]
     return tuple(
@@ -68,18 +66,18 @@ def mean_and_deviation(
 
 
 def offset_and_gain(
-    scale: str, bits: int, mean: Sequence[float], std: Sequence[float]
+    normalization: str, bits: int, mean: Sequence[float], std: Sequence[float]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is taken from stored pixels, and what the rest is multiplied by: to zero mean and unit
-    deviation ("standard"), to 0..1 ("unit"), or as they are ("raw")."""
+    """What is subtracted from stored pixels, and what the difference is multiplied by: to zero mean
+    and unit deviation ("standard"), to 0..1 ("unit"), or as they are ("raw")."""
     top = 2.0**bits - 1
-    if scale != "standard":
-        return torch.zeros(()), torch.tensor(1.0 if scale == "raw" else 1 / top)
+    if normalization != "standard":
+        return torch.zeros(()), torch.tensor(1.0 if normalization == "raw" else 1 / top)
     centre, deviation = (torch.tensor(values)[None, :, None, None] * top for values in (mean, std))
     return centre, 1 / deviation
 
 
 def normalised(images: torch.Tensor, offset: torch.Tensor, gain: torch.Tensor) -> torch.Tensor:
-    """Stored or augmented pixels B×C×H×W as the network gets them, float32;
-    offset and gain from `offset_and_gain`."""
+    """Stored or augmented pixels B×C×H×W as the input of a network, float32; offset and gain from
+    `offset_and_gain`."""
     return (images.float() - offset.to(images.device)).mul_(gain.to(images.device))

@@ -94,6 +94,8 @@ Mosaic = Annotated[
     float | None, option("Probability of an image made of four; off at the end of a run.", 0, 1)
 ]
 
+# Schedules that rise and fall in cycles.
+CYCLIC = ("triangular", "triangular2", "exp_range")
 # The names of the strengths of augmentation, as `transforms.augment.policy.Augmentation` has them.
 STRENGTHS = (
     *("mirror", "turn", "crop", "zoom", "rotate", "shift", "shear", "elastic", "thin_plate"),
@@ -270,7 +272,7 @@ def check_shared(settings: SharedSettings) -> None:
 
 def _idle(s: SharedSettings) -> tuple[tuple[bool, str], ...]:
     """Shared settings that would do nothing beside the others."""
-    cyclic = s.schedule in ("triangular", "triangular2", "exp_range", "restarts", "ramp")
+    cyclic = s.schedule in (*CYCLIC, "restarts", "ramp")
     return (
         (
             s.init != "own" and s.weights is not None,

@@ -14,11 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
-import numpy as np
-
 from .settings import SharedSettings
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
     from torch import nn
 
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from ..models.weights import Preprocessing
     from .page import Section
 
-View = tuple[np.ndarray, "ViewTransform"]
+    View = tuple[np.ndarray, ViewTransform]
 
 
 class FitData(NamedTuple):
@@ -68,8 +67,8 @@ class Part(Protocol):
 class Result(Protocol):
     """The answer for one sample. No field is optional; the module never imports torch."""
 
-    @property
-    def source(self) -> str: ...
+    source: str
+
     def to_json(self) -> dict[str, Any]: ...
     def rows(self) -> list[dict[str, Any]]:
         """Rows of a CSV table; each begins with `source`."""
@@ -190,7 +189,8 @@ class Training(Protocol):
         `views` says how many each sample has."""
 
     def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
-        """Training only, on the device; targets move along. progress: from 0 to 1 over the run."""
+        """Training only, on the device; targets move along. progress: from 0 to 1 over the run.
+        Gives back the batch itself where nothing is changed."""
 
     def preview_batch(self, batch: Batch) -> list[tuple[np.ndarray, str]]:
         """Each row after `augment`: uint8 H×W×3 with the target drawn, and its caption."""

@@ -17,16 +17,15 @@ import math
 from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.overrides import handle_torch_function, has_torch_function_unary
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # (height, width), or what both sides are multiplied by.
 Size = tuple[int, int] | float
-Picture = TypeVar("Picture", Tensor, np.ndarray)
 
 
 def bicubic(images: Tensor, size: Size) -> Tensor:
@@ -38,6 +37,10 @@ def bicubic(images: Tensor, size: Size) -> Tensor:
     smooths. Half precision is computed, and given back, as float32, also under autocast: bfloat16
     keeps 8 bits of a number, and a resized picture needs more.
     """
+    # Results are drawn where there is no torch.
+    import torch
+    from torch.overrides import handle_torch_function, has_torch_function_unary
+
     # so that an account of a network sees one resizing and not two products of matrices
     if has_torch_function_unary(images):
         return handle_torch_function(bicubic, (images,), images, size)

@@ -56,7 +56,7 @@ def remembered(picture: np.ndarray, most: int = 300) -> np.ndarray:
     A view that training sees in every epoch is searched once, and known again by its pixels.
     """
     asked = blake2b(repr((picture.shape, most)).encode(), digest_size=16)
-    asked.update(np.ascontiguousarray(picture))
+    asked.update(np.ascontiguousarray(picture).data)
     key = asked.digest()
     if key not in _memory:
         if len(_memory) >= _KEPT:

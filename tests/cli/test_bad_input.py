@@ -474,13 +474,12 @@ def test_weights_that_explode_in_the_last_step_of_an_epoch(
 def test_a_loss_that_becomes_infinite_late_keeps_what_was_saved(
     folders: Path, cli: Cli, here: Path, quick: list[str], monkeypatch
 ) -> None:
-    original = loop._backward
+    original = loop._refuse_non_finite
 
-    def late(room, state, *rest, **named):
-        losses = original(room, state, *rest, **named)
-        return losses | ({"total": float("inf")} if state.epoch == 2 else {})
+    def late(losses: dict[str, float], update: loop.Update) -> None:
+        original(losses | ({"total": float("inf")} if update.epoch == 2 else {}), update)
 
-    monkeypatch.setattr(loop, "_backward", late)
+    monkeypatch.setattr(loop, "_refuse_non_finite", late)
     assert_refused(
         cli("train", folders, *quick, "--epochs", 3), 6, "became inf at step 7", "epoch 3"
     )
@@ -489,7 +488,7 @@ def test_a_loss_that_becomes_infinite_late_keeps_what_was_saved(
     saved = (run / "checkpoint.safetensors").read_bytes()
     assert_refused(cli("train", "--resume", run), 6, "at step 7")
     assert (run / "checkpoint.safetensors").read_bytes() == saved
-    monkeypatch.setattr(loop, "_backward", original)
+    monkeypatch.setattr(loop, "_refuse_non_finite", original)
     assert cli("train", "--resume", run).code == 0
 
 
@@ -747,12 +746,17 @@ def _without(key: str) -> Callable[[dict[str, Any]], Any]:
         (lambda about: about | {"format": "one"}, ("damaged",)),
         (lambda about: about | {"task": "astrology"}, ('"astrology"',)),
         (lambda about: about | {"task": ["classification"]}, ()),
-        (lambda about: about | {"room": {}}, ("does not describe a network",)),
+        (lambda about: about | {"architecture": {}}, ("does not describe a network",)),
         (
-            lambda about: about | {"room": about["room"] | {"model": "resnet81"}},
+            lambda about: about | {"architecture": about["architecture"] | {"model": "resnet81"}},
             ("does not describe a network", "resnet81"),
         ),
-        (_without("room"), ("damaged",)),
+        (_without("preprocess"), ("damaged",)),
+        (_without("architecture"), ("damaged",)),
+        (_without("inference"), ("damaged",)),
+        # As version 1 wrote it.
+        (lambda about: about | {"format": 1, "room": {}}, ("does not describe a network",)),
+        (lambda about: about | {"format": 1}, ("damaged",)),
         (lambda about: [], ("damaged",)),
         (lambda about: None, ("damaged",)),
     ],
@@ -883,8 +887,9 @@ def test_resuming_from_what_is_damaged(unfinished: Path, trained: Any, cli: Cli)
     for content in (b"", good[:-1], good[:200], b"\0" * 400, another):
         saved.write_bytes(content)
         assert_refused(cli("train", "--resume", unfinished), 4, saved)
-    saved.write_bytes(good.replace(b'"format":"1"', b'"format":"9"'))
-    assert_refused(cli("train", "--resume", unfinished), 4, saved, "newer version")
+    for version, why in (("9", "newer version"), ("1", "begun by version 0.1")):
+        saved.write_bytes(good.replace(b'"format":"2"', f'"format":"{version}"'.encode()))
+        assert_refused(cli("train", "--resume", unfinished), 4, saved, why)
     saved.write_bytes(good)
     for name, content in (
         ("data.json", "{}"),
@@ -1198,7 +1203,7 @@ def test_unusual_names(tmp_path: Path, cli: Cli, quick: list[str]) -> None:
     assert (
         json.loads(done.out)["test"] == json.loads(cli("evaluate", run, "--json").out)["evidence"]
     )
-    classes = set(json.loads((run / "model" / "model.json").read_text())["room"]["classes"])
+    classes = set(json.loads((run / "model" / "model.json").read_text())["inference"]["classes"])
     assert classes == {path.name for path in root.iterdir()}
     answers = json.loads(
         cli("predict", run, root, "--json", "--out", "drawn", "--csv", "answers.csv").out

@@ -7,7 +7,7 @@ import csv
 import json
 import tomllib
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,12 @@ import pytest
 from PIL import Image
 
 import pellucid
-from pellucid.engine.run.settings import LAYOUTS, OPTIMIZERS, PRECISIONS, SCHEDULES, Recipe
+from pellucid.engine.run.settings import flat, options_of
+from pellucid.tasks import TASKS
+from pellucid.tasks.settings import SharedSettings, own_fields
 
 Cli = Callable[..., Any]
+SHARED = options_of(SharedSettings)
 QUICK = {"model": "C4 R G L3", "epochs": 2, "batch": 16, "threads": 1, "baselines": False}
 
 
@@ -46,7 +49,8 @@ def test_help_names_the_verbs_and_the_version(cli: Cli) -> None:
     )
     assert cli("--version").out.strip() == pellucid.__version__
     options = cli("train", "--help").out
-    assert all(f"--{setting.name.replace('_', '-')}" in options for setting in fields(Recipe))
+    for task in TASKS.values():
+        assert all(f"--{name.replace('_', '-')} " in options for name in task.settings.model_fields)
 
 
 # --- check ----------------------------------------------------------------------------------------
@@ -75,10 +79,8 @@ def test_what_check_says_is_what_train_does(folders: Path, here: Path) -> None:
     facts = json.loads((run.path / "data.json").read_text())
     assert facts == checked.facts
     recipe = tomllib.loads((run.path / "recipe.toml").read_text())
-    assert (
-        recipe["size"] == list(checked.settings["size"])
-        and recipe["mirror"] == checked.settings["mirror"]
-    )
+    assert recipe["size"] == list(checked.settings["size"])
+    assert recipe["classification"]["mirror"] == checked.settings["mirror"]
 
 
 # --- train ----------------------------------------------------------------------------------------
@@ -95,6 +97,7 @@ DOCUMENTED = {
 }
 DOCUMENTED |= {
     "summary.json",
+    "evidence.safetensors",
     "report.html",
     "model/model.json",
     "model/weights.safetensors",
@@ -206,29 +209,24 @@ def test_every_option_reaches_the_recipe_and_a_recipe_repeats_the_run(
     assert done.code == 0, done.err
     first = here / "runs" / "classification" / "first"
     written = tomllib.loads((first / "recipe.toml").read_text())
+    ours = options_of(TASKS["classification"].settings)
     expected = {
-        setting.name: OTHER[setting.name]
-        if str(setting.type).startswith("str")
-        else float(OTHER[setting.name])
-        for setting in fields(Recipe)
-        if setting.name in OTHER and setting.name != "size"
+        name: text if ours[name].kind == "str" else float(text)
+        for name, text in OTHER.items()
+        if name != "size"
     }
-    # Settings of boxes, or of data with parts of its own, stay as they are.
-    expected |= {"mosaic": 0.0, "split": "own"}
-    assert written == expected | {
+    # A setting of data with parts of its own stays as it is.
+    expected |= {"split": "own"}
+    assert flat(written) == expected | {
         "size": [14, 10],
         "cache": False,
         "baselines": False,
         "skip_bad": True,
         "data": str(folders),
     }
+    assert set(written["classification"]) == set(own_fields(TASKS["classification"].settings))
     # Weights to begin with are a file of their own: tests/engine/test_pretrained.py.
-    ours = {
-        setting.name
-        for setting in fields(Recipe)
-        if "classification" in (setting.metadata["of"] or ["classification"])
-    }
-    assert set(written) - {"data"} == ours - {"weights", "validation", "test"}
+    assert set(flat(written)) - {"data"} == set(ours) - {"weights", "validation", "test"}
     assert (first / "command.txt").read_text().startswith("pellucid train ")
     again = cli("train", "--recipe", first / "recipe.toml", "--name", "again")
     assert again.code == 0, again.err
@@ -250,7 +248,10 @@ def test_every_option_reaches_the_recipe_and_a_recipe_repeats_the_run(
 
 @pytest.mark.parametrize(
     "setting",
-    [*({"optimizer": o} for o in OPTIMIZERS), *({"schedule": s} for s in SCHEDULES)],
+    [
+        *({"optimizer": o} for o in SHARED["optimizer"].choices),
+        *({"schedule": s} for s in SHARED["schedule"].choices),
+    ],
     ids=str,
 )
 def test_each_optimizer_and_schedule(setting: dict[str, str], folders: Path, here: Path) -> None:
@@ -260,7 +261,12 @@ def test_each_optimizer_and_schedule(setting: dict[str, str], folders: Path, her
 
 
 @pytest.mark.parametrize(
-    "setting", [*({"precision": p} for p in PRECISIONS), *({"layout": c} for c in LAYOUTS)], ids=str
+    "setting",
+    [
+        *({"precision": p} for p in SHARED["precision"].choices),
+        *({"layout": c} for c in SHARED["layout"].choices),
+    ],
+    ids=str,
 )
 def test_a_run_is_scored_the_same_whatever_it_was_trained_with(
     setting: dict[str, str], folders: Path, here: Path, cli: Cli

@@ -10,16 +10,15 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from pellucid.core.errors import DataError, UsageError
-from pellucid.engine.run import settings as recipes
+from pellucid.engine.run import settings as configuration
 from pellucid.experiments import plan, running
-from pellucid.experiments.study import study
+from pellucid.experiments.study import lab as study
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = """
@@ -211,7 +210,7 @@ def test_a_study_runs_once_and_only_what_is_missing(
     )
     for state in both.states:
         assert state.folder is not None
-        resolved = tomllib.loads((state.folder / "recipe.toml").read_text())
+        resolved = configuration.load(state.folder / "recipe.toml")[1]
         assert {key: resolved[key] for key in state.planned.settings} == dict(
             state.planned.settings
         )
@@ -386,7 +385,7 @@ def test_a_study_of_masks_concludes(discs: Path) -> None:
     scores = {
         arm: [state.score or 0.0 for state in result.of(arm)] for arm in ("nearest", "transposed")
     }
-    assert difference.kind == "paired" and difference.mean == pytest.approx(
+    assert difference.kind == "seeds" and difference.mean == pytest.approx(
         np.subtract(scores["transposed"], scores["nearest"]).mean()
     )
     page = (result.folder / "index.html").read_text()
@@ -446,4 +445,4 @@ def test_an_option_that_would_do_nothing_is_refused(words: list[str], here: Path
 
 
 def test_what_every_run_gets_is_a_recipe() -> None:
-    recipes.make(**plan.COMMON)
+    configuration.check(plan.COMMON)

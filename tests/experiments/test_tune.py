@@ -41,9 +41,9 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     tried: list[float] = []
 
     def epochs(prepared: Any, where: Any) -> Iterator[dict[str, float]]:
-        tried.append(prepared.recipe.mixup)
-        for epoch in range(1, prepared.recipe.epochs + 1):
-            yield {"epoch": epoch, "validation_score": prepared.recipe.mixup * epoch / 9}
+        tried.append(prepared.settings.mixup)
+        for epoch in range(1, prepared.settings.epochs + 1):
+            yield {"epoch": epoch, "validation_score": prepared.settings.mixup * epoch / 9}
 
     def trained(data: Any, **settings: Any) -> Any:
         return Run(Path("runs/classification/none"), {"test": None})
@@ -185,9 +185,9 @@ def test_what_diverges_or_cannot_be_built_is_counted(
     honest = tune.epochs
 
     def epochs(prepared: Any, where: Any) -> Iterator[dict[str, float]]:
-        if prepared.recipe.mixup == 0.4:
+        if prepared.settings.mixup == 0.4:
             raise NonFiniteLoss("the loss became nan")
-        if prepared.recipe.mixup == 0.6:
+        if prepared.settings.mixup == 0.6:
             raise UsageError("mixup: does not go with this")
         yield from honest(prepared, where)
 

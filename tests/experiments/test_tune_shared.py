@@ -40,12 +40,12 @@ def note(text):
         file.write(f"{os.getpid()} {text}\\n")
 
 def epochs(prepared, where):
-    note(f"trial {prepared.recipe.lr!r}")
+    note(f"trial {prepared.settings.lr!r}")
     # Nobody goes on until everybody has a trial, so that they surely work at the same time.
     while len({line.split()[0] for line in log.read_text().splitlines()}) < processes:
         time.sleep(0.02)
     for epoch in (1, 2):
-        yield {"epoch": epoch, "validation_score": prepared.recipe.lr}
+        yield {"epoch": epoch, "validation_score": prepared.settings.lr}
         time.sleep(pause)
 
 def train(data, **settings):

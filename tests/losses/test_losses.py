@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid.core.rng import generator
-from pellucid.engine.run import settings as recipe
 from pellucid.losses.classification import (
     LIKELIHOODS,
     LOSSES,
@@ -19,6 +20,7 @@ from pellucid.losses.classification import (
     l2_logits,
     mean_loss,
 )
+from pellucid.tasks.classification.settings import Loss
 
 NAMES = tuple(LOSSES)
 SHIFTABLE = ("cross_entropy", "focal", "l2", "hinge")
@@ -45,9 +47,8 @@ def one_hot(targets: Tensor, classes: int = 4) -> Tensor:
     return F.one_hot(targets, classes).double()
 
 
-def test_the_recipe_offers_these_losses() -> None:
-    # The others are of detectors, of masks, and of sharp pictures.
-    assert recipe.LOSSES[: len(NAMES)] == NAMES
+def test_the_settings_offer_these_losses() -> None:
+    assert get_args(Loss) == NAMES
 
 
 # -------------------------------------------------------------------- against other implementations

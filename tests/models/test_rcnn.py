@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid.anatomy.blank import blank
 from pellucid.anatomy.measure import describe
 from pellucid.anatomy.trace import trace
-from pellucid.core.boxes import area, iou
+from pellucid.core.boxes import area, clip, iou, suppress
 from pellucid.core.errors import UsageError
 from pellucid.models import create
-from pellucid.models.rcnn import FasterRCNN, everywhere, usual_anchors, with_context
+from pellucid.models.rcnn import FasterRCNN, everywhere, separated, usual_anchors, with_context
 from pellucid.tasks.detection.designs import DESIGNS
 
 LINE = ("faster_rcnn", "fast_rcnn", "rcnn")
@@ -79,6 +81,24 @@ def test_proposals_hardly_overlap_and_are_the_likeliest() -> None:
     assert len(used) > 10 and overlaps.max() <= 0.7
     best = anchors[logits[0].argmax()].clamp(0, 96)
     np.testing.assert_allclose(used[0], best, atol=1e-4)
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 40), st.sampled_from([0.2, 1, 9])
+)
+def test_proposals_are_those_of_suppression(
+    seed: int, boxes: int, count: int, spread: float
+) -> None:
+    """To the bit, empty and equal boxes among them, as many as there are and no more."""
+    rng = np.random.default_rng(seed)
+    low = rng.uniform(0, 4 * spread, (2, boxes, 2)).round(1)
+    sized = np.concatenate([low, low + rng.choice([0.0, 6, 7, 8], (2, boxes, 2))], -1)
+    given_boxes = clip(torch.from_numpy(sized).float(), (20, 30))
+    found = separated(given_boxes, count)
+    assert found.shape == (2, count, 4)
+    for one, kept in zip(given_boxes, found, strict=True):
+        wanted = one[torch.from_numpy(suppress(one, -np.arange(boxes), 0.7)[:count])]
+        assert torch.equal(kept[: len(wanted)], wanted) and not kept[len(wanted) :].any()
 
 
 def test_anchors_lie_around_their_places_in_the_order_of_the_answers() -> None:

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.core.types import Prediction
 from pellucid.plots.annotate import boxes
+from pellucid.tasks.detection.result import DetectionResult
 
 GREY = np.full((120, 160, 3), 128, np.uint8)
 
@@ -98,17 +98,10 @@ def test_any_box_and_any_title_can_be_drawn_on_any_picture(
     assert drawn.shape == (height, width, 3)
 
 
-def test_a_prediction_draws_what_it_says_alone() -> None:
+def test_a_result_draws_what_reaches_the_threshold() -> None:
     frame = np.array([[20.0, 40, 80, 100], [100, 40, 150, 90]])
-    answer = Prediction(
-        "x",
-        (120, 160),
-        ("a", "b"),
-        boxes=frame,
-        scores=np.array([0.9, 0.2]),
-        labels=np.array([1, 0]),
-        threshold=0.5,
-    )
+    scores, class_ids = np.array([0.9, 0.2]), np.array([1, 0])
+    answer = DetectionResult("x", (120, 160), ("a", "b"), frame, scores, class_ids, 0.5)
     assert (answer.draw(GREY) == boxes(GREY, frame[:1], [1], ["b 90%"])).all()
     sixteen = answer.draw(np.full((120, 160, 1), 65535, np.uint16))
     assert sixteen.dtype == np.uint8 and (sixteen[5, 5] == 255).all()

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pellucid.core.types import IGNORE, Mask, Prediction, VolumeGeometry
+from pellucid.core.types import IGNORE, UNKNOWN_GEOMETRY, Mask, VolumeGeometry
 from pellucid.data.sample import Sample
 from pellucid.plots import masks
 from pellucid.plots.annotate import colour, legend
@@ -26,7 +28,8 @@ from pellucid.plots.masks import (
     slices,
     upright,
 )
-from pellucid.transforms.resize import bicubic_array
+from pellucid.tasks.segmentation.error_sheet import SIDE, dice, worst
+from pellucid.tasks.segmentation.result import SegmentationResult
 
 CLASSES = ("background", "crack", "rust")
 
@@ -48,7 +51,7 @@ def square(size: tuple[int, ...] = (40, 60)) -> np.ndarray:
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (40, 60)])
-def test_background_stays_as_it_is_and_classes_are_tinted_by_their_colours(
+def test_background_stays_and_classes_are_tinted(
     size: tuple[int, int], channels: int, kind: type
 ) -> None:
     picture = np.full((*size, channels), np.iinfo(kind).max, kind)
@@ -58,7 +61,7 @@ def test_background_stays_as_it_is_and_classes_are_tinted_by_their_colours(
         assert np.abs(tinted - (0.6 * 255 + 0.4 * np.array(colour_of(label)))).max() <= 1
 
 
-def test_the_first_class_after_the_background_has_the_colour_of_the_first_box() -> None:
+def test_classes_have_the_colors_of_boxes() -> None:
     assert [colour_of(label) for label in (1, 2, 9)] == [colour(0), colour(1), colour(8)]
     assert (
         len({colour_of(label) for label in range(1, 22)}) == 21 and colour_of(IGNORE) == masks.GREY
@@ -70,7 +73,7 @@ def test_a_mask_of_another_size_is_refused() -> None:
         overlay(np.zeros((4, 5, 3), np.uint8), np.zeros((5, 4), np.uint8))
 
 
-def test_an_outline_is_one_pixel_within_its_region_and_none_at_the_edge_of_the_picture() -> None:
+def test_an_outline_is_one_pixel_within_its_region() -> None:
     mask = square()
     mask[:, :5] = 2
     drawn = contours(np.zeros((40, 60, 3), np.uint8), mask)
@@ -81,11 +84,12 @@ def test_an_outline_is_one_pixel_within_its_region_and_none_at_the_edge_of_the_p
     assert (drawn[20, 20] == colour_of(1)).all() and (drawn[20, 4] == colour_of(2)).all()
 
 
-def test_touching_objects_of_one_class_are_parted_by_their_outlines() -> None:
+def test_outlines_separate_touching_objects() -> None:
     regions = square().astype(np.int32) * 70_000
     regions[:, :30] //= 2
     one, two = (
-        contours(np.zeros((40, 60, 3), np.uint8), square(), each) for each in (None, regions)
+        contours(np.zeros((40, 60, 3), np.uint8), square(), each)
+        for each in (masks.NO_REGIONS, regions)
     )
     assert np.flatnonzero((one != two).any(axis=2)[20]).tolist() == [29, 30]
 
@@ -96,7 +100,7 @@ def test_an_outline_grows_with_the_picture() -> None:
     assert drawn[1000].any(axis=1).sum() == 2 * round(3000 / 900)
 
 
-def test_a_legend_names_what_is_there_and_its_share_of_what_is_asked() -> None:
+def test_a_legend_names_classes_and_their_shares() -> None:
     mask = square()
     mask[0] = IGNORE
     assert [name for name, _ in entries(mask, CLASSES)] == [
@@ -128,7 +132,7 @@ def test_a_legend_wraps_and_keeps_its_width() -> None:
         assert (many == colour(label)).all(axis=2).sum() > 50
 
 
-def test_a_drawing_has_its_picture_above_and_a_tiny_one_is_enlarged() -> None:
+def test_a_tiny_image_is_enlarged_above_its_legend() -> None:
     picture = np.random.default_rng(1).integers(0, 255, (400, 500, 3), dtype=np.uint8)
     drawn = masks.with_legend(picture, np.zeros((400, 500), np.uint8), CLASSES)
     assert (drawn[:400] == picture).all() and drawn.shape[0] > 410
@@ -156,7 +160,7 @@ def test_errors_are_told_apart_pixel_by_pixel(seed: int) -> None:
             )
 
 
-def test_an_error_map_leaves_agreed_background_grey_and_colours_what_is_wrong() -> None:
+def test_an_error_map_colors_errors_on_gray() -> None:
     picture = np.full((40, 60, 3), (200, 30, 90), np.uint8)
     drawn = error_map(picture, square(), np.roll(square(), 10, axis=1))
     assert np.ptp(drawn[0, 0]) == 0
@@ -168,7 +172,7 @@ def test_an_error_map_leaves_agreed_background_grey_and_colours_what_is_wrong() 
         assert min(apart, key=apart.__getitem__) == name
 
 
-def test_an_indexed_mask_holds_numbers_and_shows_colours(tmp_path: Path) -> None:
+def test_an_indexed_mask_holds_numbers_and_shows_colors(tmp_path: Path) -> None:
     mask = square()
     mask[0] = IGNORE
     indexed(tmp_path / "mask.png", mask)
@@ -191,7 +195,7 @@ def test_slices_stand_where_the_mask_is() -> None:
 
 
 @given(st.integers(1, 300), st.integers(1, 300), st.floats(0.2, 5), st.floats(0.2, 5))
-def test_slices_have_the_proportions_that_their_spacing_says(
+def test_slices_have_the_proportions_of_their_spacing(
     height: int, width: int, down: float, across: float
 ) -> None:
     rows, columns = sized((height, width), space(1, down, across), 300)
@@ -209,7 +213,7 @@ def test_slices_are_turned_as_the_affine_says() -> None:
     assert (upright(plane, space(1, 1, 1, signs=(-1, -1, 1))) == plane).all()
     assert (upright(plane, space(1, 1, 1)) == plane[::-1, ::-1]).all()
     assert (upright(plane, space(1, 1, 1, signs=(-1, 1, 1))) == plane[::-1]).all()
-    assert (upright(plane, None) == plane).all()
+    assert (upright(plane, UNKNOWN_GEOMETRY) == plane).all()
 
 
 def test_all_slices_of_a_volume_have_one_brightness() -> None:
@@ -219,100 +223,112 @@ def test_all_slices_of_a_volume_have_one_brightness() -> None:
     assert grey[0, 5, 5] == grey[3, 5, 5] == round(1000 / 65535 * 255) and grey.max() == 255
 
 
-def volume_answer() -> tuple[np.ndarray, Prediction]:
+def volume_result() -> tuple[np.ndarray, SegmentationResult]:
     volume = np.random.default_rng(2).integers(0, 65535, (6, 40, 60, 1), dtype=np.uint16)
     mask = np.zeros((6, 40, 60), np.uint8)
     mask[1:5] = square()
-    return volume, Prediction(
-        "scan", mask.shape, CLASSES, mask=mask, space=space(2, 1, 1, signs=(-1, -1, 1))
+    return volume, SegmentationResult(
+        "scan", mask.shape, CLASSES, mask, geometry=space(2, 1, 1, signs=(-1, -1, 1))
     )
 
 
-def test_a_volume_is_drawn_as_a_sheet_and_saved_with_its_labels_and_an_animation(
-    tmp_path: Path,
-) -> None:
+def test_a_volume_is_saved_as_sheet_labels_and_animation(tmp_path: Path) -> None:
     nib = pytest.importorskip("nibabel")
-    volume, answer = volume_answer()
-    assert answer.mask is not None and answer.space is not None
-    sheet = slices(volume, answer.mask, CLASSES, answer.space)
-    assert (answer.draw(volume) == sheet).all() and sheet.shape[1] == 4 * 300 + 5 * 10
-    answer.save(tmp_path / "scan.png", volume)
+    volume, result = volume_result()
+    sheet = slices(volume, result.mask, CLASSES, result.geometry)
+    assert (result.draw(volume) == sheet).all() and sheet.shape[1] == 4 * 300 + 5 * 10
+    result.save(tmp_path / "scan.png", volume)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(
         "scan" + ending for ending in masks.VOLUME_FILES
     )
     written = nib.load(tmp_path / "scan.nii.gz")
-    assert (answer.mask == np.asarray(written.dataobj).T).all()
-    assert (written.affine == answer.space.affine).all() and written.header.get_zooms() == (1, 1, 2)
+    assert (result.mask == np.asarray(written.dataobj).T).all()
+    assert (written.affine == result.geometry.affine).all()
+    assert written.header.get_zooms() == (1, 1, 2)
     with Image.open(tmp_path / "scan.gif") as image:
         assert image.n_frames == 6 and image.size == (320, 213)
 
 
+def test_a_volume_of_unknown_geometry_has_no_nifti(tmp_path: Path) -> None:
+    volume, result = volume_result()
+    SegmentationResult("scan", result.size, CLASSES, result.mask).save(
+        tmp_path / "scan.png", volume
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["scan.gif", "scan.png"]
+
+
 def test_a_mask_is_saved_drawn_and_as_numbers(tmp_path: Path) -> None:
-    answer = Prediction("wall.jpg", (40, 60), CLASSES, mask=square())
-    answer.save(tmp_path / "wall.png", np.zeros((40, 60, 3), np.uint8))
+    result = SegmentationResult("wall.jpg", (40, 60), CLASSES, square())
+    result.save(tmp_path / "wall.png", np.zeros((40, 60, 3), np.uint8))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["wall.png", "wall_mask.png"]
     assert (np.asarray(Image.open(tmp_path / "wall_mask.png")) == square()).all()
 
 
-def test_an_enlarged_picture_is_saved_as_it_is_and_beside_a_plain_one(tmp_path: Path) -> None:
-    small = np.random.default_rng(3).integers(0, 65535, (20, 100, 3), dtype=np.uint16)
-    large = small.repeat(3, axis=0).repeat(3, axis=1)
-    answer = Prediction("a.png", (20, 100), picture=large)
-    answer.save(tmp_path / "a.png", small)
-    from pellucid.data.images import read
-
-    assert (read(tmp_path / "a.png") == large).all()
-    drawn = read(tmp_path / "a_before_after.png")
-    assert drawn.shape[0] > 60 and np.abs(drawn[:60, -300:] - large / 257).max() <= 1
-    # The left half is smooth where the answer repeats pixels.
-    left, right = (
-        np.abs(np.diff(half.astype(int), axis=1)).max()
-        for half in (drawn[:60, :300], drawn[:60, -300:])
-    )
-    assert left < right
-
-
 def test_numbers_outlive_pixels() -> None:
-    _, answer = volume_answer()
-    light = answer.counted()
-    assert light.mask is None and light.to_json() == answer.to_json()
-    crack = light.to_json()["areas"][1]
+    _, result = volume_result()
+    compact = result.compact()
+    assert not hasattr(compact, "mask")
+    for name in ("to_json", "rows", "summary", "labels"):
+        assert getattr(compact, name)() == getattr(result, name)()
+    crack = compact.to_json()["areas"][1]
     assert crack == {"label": "crack", "pixels": 1600, "share": 1600 / (6 * 40 * 60), "ml": 3.2}
-    enlarged = Prediction("a.png", (2, 3), picture=np.zeros((4, 6, 1), np.uint8)).counted()
-    assert enlarged.picture is None and enlarged.to_json() == {
-        "source": "a.png",
-        "size": [2, 3],
-        "enlarged": [4, 6],
+
+
+def test_a_result_of_an_image_in_words() -> None:
+    result = SegmentationResult("wall.jpg", (40, 60), CLASSES, square())
+    assert result.summary() == "wall.jpg: crack 16.7%, background 83.3%"
+    assert result.labels() == ["crack"] and "spacing" not in result.to_json()
+    (row,) = result.rows()
+    assert row == {
+        "source": "wall.jpg",
+        "share_background": "0.833333",
+        "share_crack": "0.166667",
+        "share_rust": "0.000000",
     }
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"mask": square((40, 61))}, "does not fit"),
+        ({"mask": square().astype(np.int64)}, "does not fit"),
+        ({"mask": 3 * square()}, "none of 3 classes"),
+        ({"regions": square()}, "they are int32"),
+        ({"probabilities": np.zeros((2, 40, 60), np.uint8)}, "do not fit 3 classes"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(given: dict[str, np.ndarray], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        SegmentationResult("a", (40, 60), CLASSES, **({"mask": square()} | given))
 
 
 def test_frames_of_a_video_keep_their_size() -> None:
     picture = np.zeros((40, 60, 3), np.uint8)
-    frame = Prediction("v#1", (40, 60), CLASSES, mask=square()).frame(picture)
+    result = SegmentationResult("v#1", (40, 60), CLASSES, square())
+    frame = result.draw(picture, legend=False)
     assert (
         frame.shape == picture.shape
         and (frame[20, 20] == colour_of(1)).all()
         and not frame[0, 0].any()
     )
-    assert Prediction("v#1", (40, 60), picture=np.ones((80, 120, 1), np.uint8)).frame(
-        picture
-    ).shape == (80, 120, 3)
+
+
+def test_a_result_is_drawn_without_torch() -> None:
+    code = "import sys, pellucid.tasks.segmentation.result; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 class TestSheet:
-    def pair(self, source: str, shift: int) -> tuple[Sample, Prediction]:
+    def pair(self, source: str, shift: int) -> tuple[Sample, SegmentationResult]:
         sample = Sample(np.full((40, 60, 1), 90, np.uint8), Mask.of(square()), source)
-        return sample, Prediction(source, (40, 60), CLASSES, mask=np.roll(square(), shift, axis=1))
+        mask = np.roll(square(), shift, axis=1)
+        return sample, SegmentationResult(source, (40, 60), CLASSES, mask)
 
     def test_nothing_is_drawn_where_all_is_right(self) -> None:
-        from pellucid.tasks.segmentation.sheet import worst
-
         sample, right = self.pair("a", 0)
         assert worst([sample], [right], CLASSES) is None
 
     def test_the_worst_come_first_and_right_ones_not(self) -> None:
-        from pellucid.tasks.segmentation.sheet import SIDE, worst
-
         pairs = [self.pair("right", 0), self.pair("near", 2), self.pair("far", 10)]
         both = worst([sample for sample, _ in pairs], [answer for _, answer in pairs], CLASSES)
         far = worst([pairs[2][0]], [pairs[2][1]], CLASSES)
@@ -321,9 +337,7 @@ class TestSheet:
             0
         ] < far.shape[0] + 1.2 * SIDE
 
-    def test_dice_counts_classes_alike_and_no_pixel_that_is_not_asked_about(self) -> None:
-        from pellucid.tasks.segmentation.sheet import dice
-
+    def test_dice_weighs_classes_alike_without_ignored_pixels(self) -> None:
         target, answer = (
             np.array([[0, 1, 1, 2, IGNORE]], np.uint8),
             np.array([[0, 1, 0, 2, 1]], np.uint8),
@@ -331,30 +345,17 @@ class TestSheet:
         assert dice(target, answer) == pytest.approx((2 / 3 + 1) / 2)
         assert dice(target * 0, answer * 0) == 1.0 and dice(target * 0, answer) == 0.0
 
-    def test_of_a_volume_the_slice_with_most_errors_is_shown(self) -> None:
-        from pellucid.tasks.segmentation.sheet import worst
-
-        volume, answer = volume_answer()
-        assert answer.mask is not None
+    def test_the_slice_with_the_most_errors_is_shown(self) -> None:
+        volume, answer = volume_result()
         volume[:], target = 0, answer.mask.copy()
         volume[4] = 65535
         target[4] = 0
         page = worst(
-            [Sample(volume, Mask.of(target), "scan", space=answer.space)], [answer], CLASSES
+            [Sample(volume, Mask.of(target), "scan", space=answer.geometry)], [answer], CLASSES
         )
         assert page is not None and (page[150, 20] == 255).all()
         volume[4], volume[3] = 0, 65535
         page = worst(
-            [Sample(volume, Mask.of(target), "scan", space=answer.space)], [answer], CLASSES
+            [Sample(volume, Mask.of(target), "scan", space=answer.geometry)], [answer], CLASSES
         )
         assert page is not None and (page[150, 20] == 0).all()
-
-
-def test_of_a_large_answer_the_middle_is_compared() -> None:
-    before = np.random.default_rng(0).integers(0, 256, (700, 900, 3), dtype=np.uint8)
-    after = before.repeat(2, axis=0).repeat(2, axis=1)
-    drawn = masks.before_after(before, after)
-    assert drawn.shape[1] == 2 * 1024 + 10
-    assert np.array_equal(drawn[:1024, -1024:], after[188:1212, 388:1412])
-    whole = bicubic_array(before, 2)[188:1212, 388:1412]
-    assert np.array_equal(drawn[4:1020, 4:1020], whole[4:-4, 4:-4])

@@ -14,17 +14,16 @@ from pellucid.core.rng import Draws
 from pellucid.core.types import Batch, ViewTransform
 from pellucid.models import MODELS
 from pellucid.models.googlenet import AuxiliaryHead
-from pellucid.tasks.classification import Classification
+from pellucid.tasks.classification.architecture import ClassificationArchitecture
+from pellucid.tasks.classification.inference import ClassificationInference
+from pellucid.tasks.classification.training import ClassificationTraining
+from pellucid.tasks.image_preprocess import ImagePreprocess
 
-ROOM = Classification(
-    classes=("a", "b", "c"),
-    size=(32, 32),
-    channels=1,
-    mean=(0.5,),
-    std=(0.25,),
-    model="googlenet",
-    bits=8,
-)
+CLASSES = ("a", "b", "c")
+PREPROCESS = ImagePreprocess(size=(32, 32), channels=1, mean=(0.5,), std=(0.25,))
+ARCHITECTURE = ClassificationArchitecture("googlenet", 3, 1, (32, 32))
+INFERENCE = ClassificationInference(CLASSES)
+TRAINING = ClassificationTraining(PREPROCESS, CLASSES)
 DRAWS = Draws(0, 0, np.arange(4))
 
 
@@ -67,31 +66,29 @@ class AnsweringAlone(nn.Module):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_total_is_the_main_loss_and_the_weight_times_the_sum_of_the_others(
-    batch: Batch, smoothing: float
-) -> None:
-    network, room = Answering(), replace(ROOM, label_smoothing=smoothing)
-    losses = room.loss(network, batch, 0, DRAWS)
+def test_total_adds_the_weighted_auxiliary_losses(batch: Batch, smoothing: float) -> None:
+    network, training = Answering(), replace(TRAINING, label_smoothing=smoothing)
+    losses = training.loss(network, batch, "", DRAWS)
     main, first, second = (
         F.cross_entropy(each, batch.targets, label_smoothing=smoothing)
         for each in (network.main, network.first, network.second)
     )
     torch.testing.assert_close(losses["total"], main + 0.3 * (first + second))
-    alone = room.loss(AnsweringAlone(), batch, 0, DRAWS)
+    alone = training.loss(AnsweringAlone(), batch, "", DRAWS)
     torch.testing.assert_close(alone["total"], main)
     assert losses["loss"] == alone["loss"]
     assert losses["accuracy"] == alone["accuracy"]
     assert not losses["loss"].requires_grad
 
 
-def test_googlenets_auxiliary_heads_learn_and_evaluation_leaves_them_out(batch: Batch) -> None:
+def test_auxiliary_heads_of_googlenet_are_for_training_alone(batch: Batch) -> None:
     torch.manual_seed(0)
-    network = ROOM.build().train()
+    network = ARCHITECTURE.build().train()
     heads = [layer for layer in network.modules() if isinstance(layer, AuxiliaryHead)]
     asked: list[nn.Module] = []
     for head in heads:
         head.register_forward_hook(lambda layer, *_: asked.append(layer))
-    losses = ROOM.loss(network, batch, 0, DRAWS)
+    losses = TRAINING.loss(network, batch, "", DRAWS)
     assert asked == heads
     assert len(heads) == 2
     losses["total"].backward()
@@ -100,26 +97,27 @@ def test_googlenets_auxiliary_heads_learn_and_evaluation_leaves_them_out(batch: 
     )
     assert losses["total"] > losses["loss"]
     with torch.no_grad():
-        before = ROOM.outputs(network.eval(), batch)
+        inputs = PREPROCESS.network_input(batch)
+        before = INFERENCE.forward(network.eval(), inputs)
         for head in heads:
             for parameter in head.parameters():
                 parameter.fill_(torch.nan)
-        assert torch.equal(ROOM.outputs(network, batch), before)
+        assert torch.equal(INFERENCE.forward(network, inputs), before)
     assert asked == heads
 
 
-def test_auxiliary_heads_bring_gradient_to_the_early_layers_alone(batch: Batch) -> None:
+def test_auxiliary_heads_have_gradients_in_early_layers_alone(batch: Batch) -> None:
     torch.manual_seed(0)
-    network = ROOM.build().train()
-    _, auxiliary = network.with_auxiliary(ROOM.normalised(batch.images))
+    network = ARCHITECTURE.build().train()
+    _, auxiliary = network.with_auxiliary(PREPROCESS.network_input(batch))
     sum(each.sum() for each in auxiliary).backward()
     assert network.conv1.conv.weight.grad.abs().max() > 0
     assert network.inception4d.branch1.conv.weight.grad.abs().max() > 0
     assert network.inception4e.branch1.conv.weight.grad is None
 
 
-def test_without_auxiliary_heads_the_total_is_the_main_loss(batch: Batch) -> None:
+def test_total_without_auxiliary_heads_is_the_main_loss(batch: Batch) -> None:
     torch.manual_seed(0)
     network = MODELS["googlenet"](classes=3, channels=1, auxiliary=False).train()
-    losses = ROOM.loss(network, batch, 0, DRAWS)
+    losses = TRAINING.loss(network, batch, "", DRAWS)
     assert losses["total"].detach() == losses["loss"]

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from pellucid.core.files import write_json, write_text
-from pellucid.core.types import Objects, Prediction
+from pellucid.core.types import Objects
 from pellucid.engine.run.report import training, write
 from pellucid.plots.anchors import figure
 from pellucid.tasks.detection import report
-from pellucid.tasks.detection.answers import Answers
+from pellucid.tasks.detection.metric import DetectionMetric
+from pellucid.tasks.detection.result import DetectionResult
 from pellucid.tasks.page import Figure
 from pellucid.transforms.anchors import judge
 
@@ -25,7 +26,7 @@ CLASSES = ("cell", "<b>other</b>")
 def evidence(found: bool = True, objects: int = 3) -> dict[str, Any]:
     """Of twelve pictures: every object is found but each fifth one, and each picture has a false
     alarm that scores least."""
-    rng, metric = np.random.default_rng(0), Answers(CLASSES, threshold=0.3, aim="f1")
+    rng, metric = np.random.default_rng(0), DetectionMetric(CLASSES, threshold=0.3, aim="f1")
     targets, answers = [], []
     for number in range(12):
         corners = rng.uniform(0, 80, (objects, 2))
@@ -39,9 +40,9 @@ def evidence(found: bool = True, objects: int = 3) -> dict[str, Any]:
             np.append(np.linspace(0.9, 0.7, objects)[kept], 0.1),
             np.append(labels[kept], 0),
         )
-        answers.append(Prediction(f"{number}", (100, 100), CLASSES, None, *said, threshold=0.3))
+        answers.append(DetectionResult(f"{number}", (100, 100), CLASSES, *said, threshold=0.3))
     metric.add(answers, targets)
-    return metric.result()
+    return metric.evidence()
 
 
 def folder(path: Path, test: dict[str, Any]) -> Path:
@@ -130,7 +131,7 @@ def test_the_fit_of_anchors_is_shown(tmp_path: Path) -> None:
     run = folder(tmp_path, evidence())
     write_json(
         run / "model" / "model.json",
-        {"room": {"cover": "9 anchors cover the boxes with a mean IoU of 0.71"}},
+        {"architecture": {"cover": "9 anchors cover the boxes with a mean IoU of 0.71"}},
     )
     ten = np.array([[10.0, 10]])
     write_text(run / "plots" / "anchors.svg", figure(ten, judge(ten, ten)))

@@ -1,5 +1,5 @@
-"""The R-CNN line learns: what is sampled, what it costs,
-and that each of the three finds what it was shown."""
+"""Losses of the R-CNN line: what is sampled, the terms, and that each of the three networks can
+overfit."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from pellucid.models.rcnn import DELTA_WEIGHTS
 from pellucid.tasks.detection import two_stage
 from pellucid.tasks.detection.candidates import CANDIDATES
 from pellucid.tasks.detection.designs import DESIGNS
+from pellucid.tasks.detection.proposals import search, stacked
 from pellucid.tasks.detection.two_stage import (
     candidates,
     loss,
@@ -29,7 +30,7 @@ from pellucid.tasks.detection.two_stage import (
     sample,
     sampled_regions,
 )
-from pellucid.transforms.selective_search import propose, with_proposals
+from pellucid.transforms.selective_search import with_proposals
 
 TINY = "C16 B R P C16 B R P C32 B R P C32 B R P C32 B R P C32 B G L2"
 COLOURS = [(220, 40, 40), (40, 60, 220)]
@@ -54,17 +55,10 @@ def network(name: str) -> Any:
     return DESIGNS[name].build(create(TINY, 2, 3, (96, 96)), 2, 32, None)
 
 
-def proposals_of(stored: torch.Tensor) -> list[np.ndarray]:
-    return [propose(each) for each in stored.permute(0, 2, 3, 1).numpy()]
-
-
 def truths_for(net: Any, stored: torch.Tensor) -> list[Objects]:
     if isinstance(net, two_stage.FasterRCNN):
         return SCENES
-    return [
-        with_proposals(each, boxes)
-        for each, boxes in zip(SCENES, proposals_of(stored), strict=True)
-    ]
+    return [with_proposals(each, boxes) for each, boxes in zip(SCENES, search(stored), strict=True)]
 
 
 @pytest.mark.parametrize(("name", "steps"), [("faster_rcnn", 60), ("fast_rcnn", 100), ("rcnn", 40)])
@@ -82,12 +76,9 @@ def test_each_network_of_the_line_learns_two_pictures_by_heart(name: str, steps:
         first = first or last
     assert last < first / 2
     net.eval()
+    proposals = None if name == "faster_rcnn" else stacked(search(stored), 300)
     with torch.no_grad():
-        found = (
-            candidates(net, images, None if name == "faster_rcnn" else proposals_of(stored))
-            .double()
-            .numpy()
-        )
+        found = candidates(net, images, proposals).double().numpy()
     assert found.shape[0] == 2 and found.shape[2] == 6 and found.shape[1] <= 1000
     for rows, objects in zip(found, SCENES, strict=True):
         sure = rows[rows[:, 4] > 0.5]
@@ -131,8 +122,8 @@ def test_pictures_without_objects_are_learnt_from(name: str) -> None:
     assert torch.isfinite(losses["total"]) and losses["box"] == 0 and losses["class"] > 0
 
 
-def test_a_network_that_is_told_where_to_look_must_be_told() -> None:
-    with pytest.raises(ValueError, match="told where to look"):
+def test_a_network_without_its_proposals_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs proposals"):
         loss(network("fast_rcnn"), torch.zeros(2, 3, 96, 96), SCENES, Draws(0, 0, np.arange(2)))
 
 
@@ -263,9 +254,9 @@ def test_candidates_are_the_best_scores_of_regions_and_classes() -> None:
     net, stored = network("fast_rcnn").eval(), pictures()
     images = stored.float() / 100 - 1
     proposals = [np.array([[5.0, 5, 40, 40], [-20, 60, 50, 120]]), np.array([[30.0, 30, 60, 60]])]
-    found = candidates(net, images, proposals)
+    found = candidates(net, images, stacked(proposals, 300))
     assert found.shape == (2, CANDIDATES, 6) and (found[..., 4] > 0).sum(1).tolist() == [4, 2]
-    regions = net(images, two_stage.stacked(proposals, 2))
+    regions = net(images, stacked(proposals, 2))
     shares = regions.logits.softmax(-1)[0, :, :2]
     torch.testing.assert_close(found[0, :4, 4], shares.flatten().sort(descending=True).values)
     torch.testing.assert_close(found[0, 0, 5], (shares.flatten().argmax() % 2).float())

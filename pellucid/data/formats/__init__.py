@@ -18,7 +18,7 @@ from ..images import PICTURE_SUFFIXES
 from . import arrays, coco, folders, high_resolution, idx, masks, tables, voc, volumes, yolo
 from .dataset import Dataset
 
-__all__ = ["MASKS", "OBJECTS", "Reading", "read", "read_masks", "read_objects", "read_sharp"]
+__all__ = ["MASKS", "OBJECTS", "Dataset", "read", "read_masks", "read_objects", "read_sharp"]
 __all__ += ["recognise_masks", "recognise_objects", "recognise_sharp"]
 
 # The most explicit description first: a set that comes in several formats is read in one of them.

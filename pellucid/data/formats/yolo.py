@@ -9,7 +9,7 @@ fractions and are computed with as such, and rounded once, as pixels.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from decimal import Context, Decimal
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -350,39 +350,32 @@ def _rows(
         words = text.split()
         if not words:
             continue
-        numbers = [_number(word) for word in words]
+        numbers = _numbers(words)
         where = f"{file}, line {line}"
-        if (
-            None in numbers
-            or not (len(words) == 5 or (len(words) >= 7 and len(words) % 2))
-            or numbers[0] % 1 != 0
-        ):  # type: ignore[operator]
-            rows.append(
-                Row(
-                    "",
-                    NOWHERE,
-                    False,
-                    where,
-                    "a line that is neither a box (five numbers) nor a polygon",
-                )
-            )
+        if numbers is None:
+            fault = "a line that is neither a box (five numbers) nor a polygon"
+            rows.append(Row("", NOWHERE, False, where, fault))
             continue
-        number = int(numbers[0])  # type: ignore[arg-type]
+        number = int(numbers[0])
         if number < 0 or (names and number not in names):
             raise DataError(
                 f"{label}, line {line}: class {number} has no name; {len(names)} are named: "
                 f"{first(list(names.values()))}"
             )
         if size is not None:
-            rows.append(
-                Row(
-                    names.get(number, str(number)),
-                    to_pixels(numbers[1:], size),
-                    line in marks,
-                    where,
-                )
-            )  # type: ignore[arg-type]
+            name, box = names.get(number, str(number)), to_pixels(numbers[1:], size)
+            rows.append(Row(name, box, line in marks, where))
     return rows
+
+
+def _numbers(words: Sequence[str]) -> list[Decimal] | None:
+    """A whole class number and four numbers of a box, or six and more of a polygon; None for what
+    is neither."""
+    numbers = [number for number in map(_number, words) if number is not None]
+    box = len(words) == 5 or (len(words) >= 7 and len(words) % 2 == 1)
+    if len(numbers) < len(words) or not box or numbers[0] % 1 != 0:
+        return None
+    return numbers
 
 
 def _number(word: str) -> Decimal | None:

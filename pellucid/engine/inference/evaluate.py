@@ -1,97 +1,34 @@
-"""Answers for known truths, and the evidence they make."""
+"""`pellucid evaluate`: the score of a trained model, and the evidence for it."""
 
 from __future__ import annotations
 
 import csv
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from ...core.errors import DataError, ModelError, NonFiniteOutput, UsageError
-from ...core.types import Batch, Prediction
+from ...core.errors import DataError, ModelError, UsageError
 from ...data.sample import Sample
-from ...tasks.task import Task
-from ..run import folders, machine, processes
-from ..run import settings as recipes
+from ..run import folders, machine, settings
 from ..run.batches import Views, load, refuse
-from ..run.machine import autocast, laid_out
 from ..run.progress import Say
-from ..run.settings import Recipe
 from . import ensemble
-from .ensemble import Member, Said
-
-BATCH = 256
-# Scores are those of the weights, not of the machine: in training numbers may be rounded for speed,
-# here they are not.
-SCORING = recipes.make(precision="float32", layout="channels_last")
-
-
-def predictions(
-    room: Task, network: nn.Module, views: Views, recipe: Recipe, where: torch.device
-) -> list[Prediction]:
-    """One a sample, in order: shared between processes, known to all of them. A few pictures at a
-    time, so that what a network says of every pixel need not fit in memory. Raises NonFiniteOutput
-    where an answer is not a number."""
-    mine = processes.share(np.arange(len(views)))
-    network.eval()
-    said = [
-        each
-        for few in _slices(mine, views)
-        for each in _asked(room, network, views.batch(few), recipe, where)
-    ]
-    parts = processes.gather(said)
-    if any(each is None for part in parts for each in part):
-        raise NonFiniteOutput(
-            "an answer of the network is not a finite number; its weights are damaged: "
-            "train it again"
-        )
-    return [each for part in parts for each in part]
-
-
-def _asked(
-    room: Task, network: nn.Module, batch: Batch, recipe: Recipe, where: torch.device
-) -> Sequence[Prediction | None]:
-    """One a sample; None where the network's answers are not finite."""
-    said = outputs(room, network, batch, recipe, where)
-    return room.decode(said, batch) if torch.isfinite(said).all() else [None]
-
-
-def outputs(
-    room: Task, network: nn.Module, batch: Batch, recipe: Recipe, where: torch.device
-) -> torch.Tensor:
-    """What the network says of each view, on the CPU;
-    of the many views of a large picture few at a time."""
-    few = _at_once(batch.images.shape[2:])
-    parts = [batch.part(start, start + few).to(where) for start in range(0, len(batch), few)]
-    with torch.inference_mode(), autocast(recipe, where):
-        return torch.cat([room.outputs(network, laid_out(part, recipe)).cpu() for part in parts])
-
-
-def _slices(indices: np.ndarray, views: Views) -> Iterator[np.ndarray]:
-    """Small pictures many at a time, large ones, and those of many views,
-    as many as have about a megapixel together."""
-    size = max(1, _at_once(views.images.shape[1:-1]) // int(views.counts.max(initial=1)))
-    for start in range(0, len(indices), size):
-        yield indices[start : start + size]
-
-
-def _at_once(size: Sequence[int]) -> int:
-    """How many views of this size have about a megapixel together."""
-    return max(1, min(BATCH, BATCH * 64 * 64 // math.prod(size)))
+from .ensemble import Answered
+from .infer import SCORING, predictions, slices
+from .model import Model
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """part: what was scored. evidence: as in `summary.json`. notes: what a reader of the score must
-    know. test_time: what crops and an ensemble gained and cost, with the score of the model as it
-    is; empty where neither was asked for."""
+    """part: what was scored. evidence: as in `summary.json`; empty for a task without a metric.
+    notes: what a reader of the score must know. test_time: what test-time augmentation and an
+    ensemble gained and cost, with the score of the model as it is; empty where neither was asked
+    for."""
 
     part: str
     pictures: int
@@ -111,56 +48,56 @@ def evaluate(
     skip_bad: bool = False,
     quiet: bool = False,
 ) -> Evaluation:
-    """Scores a finished run: on the test part of its own data, or on all pictures of other data
-    with the same classes.
+    """Scores a finished run: on the test part of its own data, or on all images of other data with
+    the same classes.
 
-    crops: "one" or "flip", and as its task has it "ten", "tiles" or "eight" views of each picture,
-    made one answer. with_models: more runs of the same classes, whose answers are made one with
-    those of `model`. costs: a CSV with a row and a column for each class, in the order of the
+    crops: test-time augmentation: "one" or "flip", and as its task has it "ten", "tiles" or "eight"
+    views of each image, merged into one result. with_models: more runs of the same classes, for an
+    ensemble with `model`. costs: a CSV with a row and a column for each class, in the order of the
     classes: what it costs to answer the column for the row. Raises UsageError, DataError,
     ModelError.
     """
     say, where = Say(quiet), machine.device(device)
+    tta = "none" if crops == "one" else crops
     plain = ensemble.members([model, *with_models])
-    asked = [replace(member, room=member.room.with_crops(crops)) for member in plain]
-    room, part = plain[0].room, "test" if data is None else "all"
-    views, notes = _pictures(plain, data, skip_bad, say)
-    spending = _costs(Path(costs), room.to_json()["classes"]) if costs is not None else None
-    missing = [member for member in asked if member != plain[0]]
-    shown = [
-        (plain[0], views),
-        *((member, _views(member, views.samples, say)) for member in missing),
-    ]
+    asked = [ensemble.with_options(member, tta) for member in plain]
+    spec, part = plain[0].spec, "test" if data is None else "all"
+    views, notes = _images(plain, data, skip_bad, say)
+    spending = _costs(Path(costs), spec.inference.classes) if costs is not None else None
+    # The first model as it is serves as the first member, too, where no other views are asked for.
+    missing = asked[1:] if tta == "none" else asked
+    shown = [(plain[0], views), *((each, _views(each, views.samples, say)) for each in missing)]
     first, *rest = _in_turn(shown, where)
-    said = rest if len(rest) == len(asked) else [first, *rest]
-    answers = ensemble.mean(room, [each.answers for each in said])
-    evidence = ensemble.scored(room, views, answers, spending).result()
-    if crops == "tiles" and all((views.counts == 1).all() for _, views in shown):
+    parts = rest if len(rest) == len(asked) else [first, *rest]
+    if tta == "tiles" and all((views.counts == 1).all() for _, views in shown):
         notes.append(f"crops: no picture is larger than a view, so --crops {crops} changes nothing")
+    if spec.task.parts.metric is None:
+        notes.append(f"the task {spec.task.name} has no metric")
+        return Evaluation(part, len(views), {}, notes)
+    results = ensemble.mean(spec, [each.results for each in parts]) if rest else first.results
+    evidence = ensemble.scored(spec, views, results, costs=spending).evidence()
     if not rest:
         return Evaluation(part, len(views), evidence, notes)
-    as_it_is = ensemble.scored(room, views, first.answers, spending).result()
-    found = {
-        "crops": crops,
-        "as_it_is": as_it_is,
-        **ensemble.comparison(room, views, first, said, answers),
-    }
+    as_it_is = ensemble.scored(spec, views, first.results, costs=spending).evidence()
+    gained = ensemble.comparison(spec, views, first, parts, results)
+    found = {"crops": crops, "as_it_is": as_it_is, **gained}
     return Evaluation(part, len(views), evidence, notes, found)
 
 
-def _pictures(
-    members: Sequence[Member], data: str | Path | None, skip_bad: bool, say: Say
+def _images(
+    members: Sequence[Model], data: str | Path | None, skip_bad: bool, say: Say
 ) -> tuple[Views, list[str]]:
     """What is scored, as the first member sees it: the test part that all share, or other data; and
     which of them was trained on it."""
     first, own = members[0], data is None
-    reading = first.room.relabelled(
-        first.room.read(_own_data(first.path) if data is None else data)
-    )
+    spec = first.spec
+    source = spec.task.parts.data
+    dataset = source.load(_own_data(first.path) if data is None else data)
+    dataset = source.remap_labels(dataset, spec.inference.classes)
     splits = {member.path: _split_rows(member.path) for member in members}
     test = _common_test(splits) if own else {}
-    samples = [sample for sample in reading.samples if not own or sample.source in test]
-    views, marks, bad = load(samples, first.room, folders.RUNS, say)
+    samples = [sample for sample in dataset.samples if not own or sample.source in test]
+    views, marks, bad = load(samples, spec.preprocess, folders.RUNS, say, spec.inference.tta)
     hashes = [mark.exact.hex() for mark in marks]
     if own and dict(zip((sample.source for sample in views.samples), hashes, strict=True)) != test:
         raise DataError(
@@ -168,51 +105,45 @@ def _pictures(
             "name the data to score it on"
         )
     refuse(bad, len(samples), skip_bad)
-    seen = (
-        []
-        if own
-        else [
-            note
-            for path, known in splits.items()
-            for note in _overlap(hashes, known, path, len(splits))
-        ]
-    )
-    return views, [*reading.notes, *seen]
+    if own:
+        return views, list(dataset.notes)
+    seen = [_overlap(hashes, known, path, len(splits)) for path, known in splits.items()]
+    return views, [*dataset.notes, *(note for notes in seen for note in notes)]
 
 
-def _views(member: Member, samples: Sequence[Sample], say: Say) -> Views:
-    """The pictures as another member sees them."""
-    views, _, bad = load(samples, member.room, folders.RUNS, say)
+def _views(member: Model, samples: Sequence[Sample], say: Say) -> Views:
+    """The images as another member sees them."""
+    spec = member.spec
+    views, _, bad = load(samples, spec.preprocess, folders.RUNS, say, spec.inference.tta)
     refuse(bad, len(samples), skip=False)
     return views
 
 
-def _in_turn(shown: Sequence[tuple[Member, Views]], where: torch.device) -> list[Said]:
-    """Asks all of them about a few pictures at a time,
+def _in_turn(shown: Sequence[tuple[Model, Views]], where: torch.device) -> list[Answered]:
+    """Asks all of them about a few images at a time,
     so that whatever else the machine does slows all alike."""
-    slices = list(_slices(np.arange(len(shown[0][1])), shown[0][1]))
-    said: list[list[Prediction]] = [[] for _ in shown]
+    parts = list(slices(np.arange(len(shown[0][1])), shown[0][1]))
+    results: list[list[Any]] = [[] for _ in shown]
     seconds = [0.0 for _ in shown]
     for member, views in shown:
         machine.place(member.network, where, machine.memory_format(SCORING))
         if len(shown) > 1:  # the first batch of a network is slower, which is no part of its cost
-            predictions(member.room, member.network, views.part(slices[0]), SCORING, where)
-    for few in slices:
+            predictions(member.spec, member.network, views.part(parts[0]), SCORING, where)
+    for few in parts:
         for number, (member, views) in enumerate(shown):
             started = time.perf_counter()
-            said[number] += predictions(
-                member.room, member.network, views.part(few), SCORING, where
-            )
+            part = views.part(few)
+            results[number] += predictions(member.spec, member.network, part, SCORING, where)
             seconds[number] += time.perf_counter() - started
     return [
-        Said(member.path, answers, time_taken, int(views.counts.sum()))
-        for (member, views), answers, time_taken in zip(shown, said, seconds, strict=True)
+        Answered(member.path, answers, time_taken, int(views.counts.sum()))
+        for (member, views), answers, time_taken in zip(shown, results, seconds, strict=True)
     ]
 
 
 def _own_data(folder: Path) -> str:
     recipe = folder / "recipe.toml"
-    data = recipes.load(recipe)[0] if recipe.is_file() else None
+    data = settings.load(recipe)[0] if recipe.is_file() else None
     if data is None:
         raise UsageError(
             f"{folder}: does not say what it was trained on; name the data to score it on"
@@ -229,7 +160,7 @@ def _split_rows(folder: Path) -> list[dict[str, str]]:
 
 
 def _common_test(splits: Mapping[Path, list[dict[str, str]]]) -> dict[str, str]:
-    """Source and pixel hash of the pictures that these runs were all tested on."""
+    """Source and pixel hash of the images that these runs were all tested on."""
     first, *others = splits
     test = _own_test(first, splits[first])
     for path in others:
@@ -242,7 +173,7 @@ def _common_test(splits: Mapping[Path, list[dict[str, str]]]) -> dict[str, str]:
 
 
 def _own_test(folder: Path, known: list[dict[str, str]]) -> dict[str, str]:
-    """Source and pixel hash of the pictures that the run was tested on."""
+    """Source and pixel hash of the images that the run was tested on."""
     test = {row["source"]: row["hash"] for row in known if row["part"] == "test"}
     if not test:
         raise ModelError(
@@ -267,7 +198,9 @@ def _overlap(hashes: list[str], known: list[dict[str, str]], path: Path, models:
 
 
 def _costs(path: Path, classes: tuple[str, ...]) -> np.ndarray:
-    """C×C, rows are truths. The file may name the classes in its first row and column."""
+    """C×C, rows are targets. The file may name the classes in its first row and column."""
+    if not classes:
+        raise UsageError("costs: are of classes, and this model has none; leave it out")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.reader(file) if any(cell.strip() for cell in row)]

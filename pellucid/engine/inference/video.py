@@ -1,5 +1,5 @@
-"""Videos asked about frame by frame: answers as they come, an annotated copy beside them, a few
-frames in memory at a time."""
+"""Videos, frame by frame: results as they come, an annotated copy beside them, a few frames in
+memory at a time."""
 
 from __future__ import annotations
 
@@ -12,48 +12,46 @@ from pathlib import Path
 from typing import Any
 
 from ...core.errors import DataError
-from ...core.types import Prediction
 from ...data import video
 from ...data.sample import Sample
 from ...data.video import Frame, VideoInfo
-from ...plots.formatting import by
 from ..run.batches import Bad, ahead
 from ..run.progress import Say, clock
 
-# Frames that are asked about at a time; twice as many more wait, decoded: 150 MB of frames of
+# Frames that are computed at a time; twice as many more wait, decoded: 150 MB of frames of
 # 1920×1080.
 FRAMES = 8
 
-Ask = Callable[[Sequence[Sample]], list[Prediction]]
+# Samples of frames, to one result each.
+Ask = Callable[[Sequence[Sample]], list[Any]]
 
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """What is said of one frame. source: the video; frame: its number, from 0; seconds: since the
-    first frame; answer: of objects only those that are said to be there, of every pixel only how
-    many there are of each class."""
+    """The result of one frame. source: the video; frame: its number, from 0; seconds: since the
+    first frame; result: without what takes memory by the pixel (see `Result.compact`)."""
 
     source: str
     frame: int
     seconds: float
-    answer: Prediction
+    result: Any
 
-    def placed(self, row: dict[str, Any]) -> dict[str, Any]:
-        """A row about the frame as one about the video."""
-        return {"source": self.source, "frame": self.frame, "seconds": f"{self.seconds:.3f}"} | {
-            k: v for k, v in row.items() if k != "source"
-        }
+    def rows(self) -> list[dict[str, Any]]:
+        """Those of the result, as rows about the video."""
+        place = {"source": self.source, "frame": self.frame, "seconds": f"{self.seconds:.3f}"}
+        return [
+            place | {key: value for key, value in row.items() if key != "source"}
+            for row in self.result.rows()
+        ]
 
     def to_json(self) -> dict[str, Any]:
-        return self.answer.to_json() | {
-            "source": self.source,
-            "frame": self.frame,
-            "seconds": round(self.seconds, 3),
-        }
+        place = {"source": self.source, "frame": self.frame, "seconds": round(self.seconds, 3)}
+        found: dict[str, Any] = self.result.to_json() | place
+        return found
 
 
 def headers(files: Sequence[Path]) -> tuple[dict[Path, VideoInfo], Bad]:
-    """What each video says of itself, and (file, reason) of those that cannot be shown. Raises
+    """What the header of each video tells, and (file, reason) of those that cannot be shown. Raises
     UsageError where PyAV is missing."""
     found: dict[Path, VideoInfo] = {}
     bad: Bad = []
@@ -68,52 +66,43 @@ def headers(files: Sequence[Path]) -> tuple[dict[Path, VideoInfo], Bad]:
 def answered(
     file: Path, film: VideoInfo, ask: Ask, target: Path | None, say: Say
 ) -> list[FramePrediction]:
-    """The answers about each frame. target: where the annotated copy goes, whole or not at all;
-    None for no copy.
+    """The result of each frame. target: where the annotated copy goes, whole or not at all; None
+    for no copy.
 
     Raises DataError for a video that is damaged further on.
     """
-    moments: list[FramePrediction] = []
+    frames: list[FramePrediction] = []
     with nullcontext() if target is None else video.writing(target, film.rate) as add:
-        for frame, answer in say.track(_asked(file, ask), file.name, film.frames):
+        for frame, result in say.track(_asked(file, ask), file.name, film.frames):
             # Objects below the threshold are millions in a long video, and the pixels of its masks
             # billions.
-            moments.append(
-                FramePrediction(str(file), frame.number, frame.seconds, answer.said().counted())
-            )
+            frames.append(FramePrediction(str(file), frame.number, frame.seconds, result.compact()))
             if add is not None:
-                add(answer.frame(frame.pixels), frame.seconds)
+                add(result.draw(frame.pixels, legend=False), frame.seconds)
     # Containers round what they promise; a tenth missing is no rounding.
-    if len(moments) < 0.9 * film.frames:
+    if len(frames) < 0.9 * film.frames:
         say.line(
-            f"{file}: ends after {len(moments)} of the {film.frames} frames that it promises; "
+            f"{file}: ends after {len(frames)} of the {film.frames} frames that it promises; "
             "it may be cut off"
         )
-    return moments
+    return frames
 
 
-def line(moments: Sequence[FramePrediction]) -> str:
-    """One video in one line: in how many of its frames each label was seen."""
-    seen = Counter(label for moment in moments for label in labels(moment.answer))
-    of = f"{moments[0].source}: {len(moments)} frames ({clock(moments[-1].seconds)}): "
-    threshold = moments[0].answer.threshold
-    nothing = "nothing found" + (
-        f" (threshold {threshold:.2f})" if moments[0].answer.boxes is not None else ""
-    )
-    return of + (", ".join(f"{label} in {count}" for label, count in seen.most_common()) or nothing)
+def line(frames: Sequence[FramePrediction]) -> str:
+    """One video in one line: in how many of its frames each label was found."""
+    seen = Counter(label for frame in frames for label in dict.fromkeys(frame.result.labels()))
+    found = ", ".join(f"{label} in {count}" for label, count in seen.most_common())
+    head = f"{frames[0].source}: {len(frames)} frames ({clock(frames[-1].seconds)}): "
+    return head + (found or _nothing(frames[0].result))
 
 
-def labels(answer: Prediction) -> list[str]:
-    """What is said to be in one frame; where every pixel has a class,
-    those that are not the background."""
-    if answer.boxes is not None:
-        return list(dict.fromkeys(each["label"] for each in answer.objects()))
-    if answer.counts is not None:
-        return [each["label"] for each in answer.areas()[1:] if each["pixels"]]
-    return [str(answer.label)] if answer.enlarged is None else [by(answer.enlarged[::-1])]
+def _nothing(result: Any) -> str:
+    """`nothing found`, with the threshold where the result names it."""
+    summary: str = result.summary().removeprefix(f"{result.source}: ")
+    return summary if summary.startswith("nothing found") else "nothing found"
 
 
-def _asked(file: Path, ask: Ask) -> Iterator[tuple[Frame, Prediction]]:
+def _asked(file: Path, ask: Ask) -> Iterator[tuple[Frame, Any]]:
     # A thread decodes while the network computes; both let go of the interpreter.
     for few in ahead(_groups(video.frames(file))):
         samples = [Sample(frame.pixels, None, f"{file}#{frame.number}") for frame in few]

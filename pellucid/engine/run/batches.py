@@ -1,5 +1,5 @@
-"""From samples to batches: every picture is decoded and fitted once and kept,
-in memory or in a memory-mapped file."""
+"""From samples to batches: every image is decoded and fitted once and kept, in memory or in a
+memory-mapped file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ...core.types import Batch, LazySubset, ViewTransform
 from ...data.images import Header, header
 from ...data.sample import Sample
 from ...data.splits import Fingerprint, fingerprint
-from ...tasks.task import Task
+from ...tasks.task import FitData
 from .progress import Say
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Views:
 
     samples: N. images: all views there are, M×H×W×C (or M×D×H×W×C), uint8 or uint16, shared between
     parts. first, counts: N each; the views of sample i are `counts[i]` rows from `first[i]` on.
-    truths: N, as the room batches them: a tensor, or a NumPy array of anything.
+    targets: N, an int64 tensor, or a NumPy array of objects.
     """
 
     samples: tuple[Sample, ...]
@@ -63,18 +63,23 @@ class Views:
             self.transforms,
             self.first[indices],
             self.counts[indices],
-            self.truths_at(indices),
+            self.targets_at(indices),
         )
 
-    def truths_at(self, indices: np.ndarray) -> Any:
-        """Of some of the samples; one index gives one truth in a row,
-        where a tensor of one index would give it bare."""
+    def targets_at(self, indices: np.ndarray) -> Any:
+        """Of some of the samples; one index gives one target in a row."""
         where = np.asarray(indices, np.int64)
         return (
             self.targets[torch.from_numpy(where)]
             if isinstance(self.targets, torch.Tensor)
             else self.targets[where]
         )
+
+    def fit_data(self) -> FitData:
+        """What statistics are fitted to."""
+        rows, owners = self.fitting()
+        transforms = [self.transforms[row] for row in rows]
+        return FitData(self.images[rows], self.targets_at(owners), transforms)
 
     def pixels(self) -> tuple[np.ndarray, np.ndarray]:
         """The views M×H×W×C of these samples, copied, and M indices of the samples they are of; as
@@ -109,7 +114,7 @@ class Views:
         images = channels_first(self.images.take(rows, axis=0))
         return Batch(
             images,
-            self.truths_at(owners),
+            self.targets_at(owners),
             LazySubset(self.transforms, rows),
             LazySubset(self._sources, owners),
         )
@@ -167,8 +172,18 @@ def _header(sample: Sample) -> Header:
     return Header(height, width, channels, 8 * sample.image.dtype.itemsize, *depth)
 
 
+def stacked(targets: Sequence[Any]) -> Any:
+    """Whole numbers as an int64 tensor; whatever else in a NumPy array of objects, one each."""
+    if all(isinstance(target, int | np.integer) for target in targets):
+        return torch.tensor([int(target) for target in targets], dtype=torch.int64)
+    found = np.empty(len(targets), object)
+    for row, target in enumerate(targets):  # NumPy would look into them
+        found[row] = target
+    return found
+
+
 def load(
-    samples: Sequence[Sample], room: Task, folder: Path, say: Say
+    samples: Sequence[Sample], preprocess: Any, folder: Path, say: Say, tta: str = "none"
 ) -> tuple[Views, list[Fingerprint], Bad]:
     """Decodes each picture once: its views, and its fingerprint for finding duplicates. Pictures
     that fail are left out and listed.
@@ -181,7 +196,7 @@ def load(
     counts: list[int] = []
     images: np.ndarray | None = None
     filled, bad = 0, Bad()
-    for sample, outcome in say.track(_decoded(samples, room), "decoding", len(samples)):
+    for sample, outcome in say.track(_decoded(samples, preprocess, tta), "decoding", len(samples)):
         if isinstance(outcome, DataError):
             bad.append((sample.source, str(outcome)))
             continue
@@ -196,23 +211,19 @@ def load(
         fingerprints.append(mark)
     pixels = images[:filled] if images is not None else np.zeros((0, 1, 1, 1), np.uint8)
     number = np.array(counts, np.int64)
-    return (
-        Views(
-            tuple(kept), pixels, transforms, np.cumsum(number) - number, number, room.targets(kept)
-        ),
-        fingerprints,
-        bad,
-    )
+    targets = stacked([sample.target for sample in kept])
+    first = np.cumsum(number) - number
+    return Views(tuple(kept), pixels, transforms, first, number, targets), fingerprints, bad
 
 
-def _decoded(samples: Sequence[Sample], room: Task) -> Iterator[tuple[Sample, Any]]:
+def _decoded(samples: Sequence[Sample], preprocess: Any, tta: str) -> Iterator[tuple[Sample, Any]]:
     """(sample, (views, fingerprint) or the error), in order; files are decoded in parallel, since
     decoders let go of the interpreter."""
 
     def one(sample: Sample) -> Any:
         try:
             shown = sample.decoded()
-            return room.views(shown), fingerprint(shown.pixels())
+            return preprocess.views(shown, tta), fingerprint(shown.pixels())
         except DataError as error:
             return error
 

@@ -1,4 +1,4 @@
-"""The end of an epoch: what validation says, and whether these weights are the best so far."""
+"""The end of an epoch: validation, and whether these weights are the best so far."""
 
 from __future__ import annotations
 
@@ -7,47 +7,63 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from ...core.errors import NonFiniteLoss, NonFiniteOutput
-from ...tasks.task import Task
-from ..inference.evaluate import predictions
+from ..inference.infer import predictions
 from . import processes
-from .batches import Views
 from .checkpoint import State
 from .loop import Step
-from .settings import Recipe
+from .prepare import Prepared
 
 
 def close_epoch(
-    room: Task, validation: Views, recipe: Recipe, state: State, step: Step, where: torch.device
+    prepared: Prepared,
+    state: State,
+    step: Step,
+    where: torch.device,
+    head: nn.Module | None = None,
 ) -> None:
-    """Appends the epoch's row to the history, and keeps the weights if they are the best so far."""
+    """Appends the epoch's row to the history, and keeps the weights if they are the best so far.
+    Without a metric the last weights are kept. head: as in `loop.steps`."""
     processes.align_buffers(state.network)
-    try:
-        with averaged(state):
-            answers = predictions(room, state.network, validation, recipe, where)
-    except NonFiniteOutput:
-        raise NonFiniteLoss(
-            f"the weights exploded at step {step.number + 1} (epoch {step.epoch + 1}, learning "
-            f"rate {step.lr:.3g}), so that answers about "
-            "the validation pictures are not finite: lower --lr, "
-            "or bound the gradient with --clip 1"
-        ) from None
-    metric = room.metric()
-    metric.add(answers, [sample.target for sample in validation.samples])
-    said = metric.quick()
-    row = _row(state, step) | {f"validation_{key}": value for key, value in said.items()}
+    scores = _validated(prepared, state, step, where, head or state.network)
+    row = _row(state, step) | {f"validation_{key}": value for key, value in scores.items()}
     # Accuracy on a small validation set comes in steps; among equals the later epoch, which has
     # been trained longer, is kept.
-    if all(said["score"] >= earlier["validation_score"] for earlier in state.history):
+    if not scores or all(scores["score"] >= each["validation_score"] for each in state.history):
         state.best = copy.deepcopy(state.network.state_dict() | state.average)
         state.plain = copy.deepcopy(state.network.state_dict()) if state.average else {}
         state.best_epoch = step.epoch + 1
     state.history.append(row)
 
 
+def _validated(
+    prepared: Prepared, state: State, step: Step, where: torch.device, network: nn.Module
+) -> dict[str, float]:
+    """The scores of the validation part; none for a task without a metric."""
+    kind, spec = prepared.task.parts.metric, prepared.spec
+    if kind is None:
+        return {}
+    validation = prepared.part("validation")
+    try:
+        with averaged(state):
+            results = predictions(spec, network, validation, prepared.settings, where)
+    except NonFiniteOutput:
+        raise NonFiniteLoss(
+            f"the weights exploded at step {step.number + 1} "
+            f"(epoch {step.epoch + 1}, learning rate {step.lr:.3g}), so that answers about "
+            "the validation pictures are not finite: lower --lr, "
+            "or bound the gradient with --clip 1"
+        ) from None
+    chosen_by = getattr(prepared.settings, "score", None)
+    metric = kind.create(spec.preprocess, spec.inference, chosen_by)
+    metric.add(results, [sample.target for sample in validation.samples])
+    return metric.scores()
+
+
 def _row(state: State, step: Step) -> dict[str, float]:
-    """The epoch as training saw it; `seen`: pictures shown since the beginning."""
+    """The epoch as training saw it; `seen`: images shown since the beginning."""
     count = state.totals["seen"]
     row = {
         "epoch": step.epoch + 1,
@@ -57,8 +73,8 @@ def _row(state: State, step: Step) -> dict[str, float]:
     }
     row["seen"] = int(count + (state.history[-1]["seen"] if state.history else 0))
     return row | {
-        key if key == "grad_norm" else f"train_{key}": v / count
-        for key, v in state.totals.items()
+        key if key == "grad_norm" else f"train_{key}": value / count
+        for key, value in state.totals.items()
         if key != "seen"
     }
 
@@ -79,6 +95,6 @@ def averaged(state: State) -> Iterator[None]:
 
 def epochs_without_gain(history: Sequence[Mapping[str, float]]) -> int:
     """How many epochs ago the validation score was last better than ever before: early stopping
-    waits for `patience` of them."""
-    scores = [row["validation_score"] for row in history]
-    return len(scores) - 1 - scores.index(max(scores))
+    waits for `patience` of them. 0 without a metric."""
+    scores = [row["validation_score"] for row in history if "validation_score" in row]
+    return len(scores) - 1 - scores.index(max(scores)) if scores else 0

@@ -6,7 +6,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +16,21 @@ from torch import Tensor, nn
 
 from ...anatomy.trace import shadow_of
 from ...core.files import replacing
-from ..inference.evaluate import SCORING, outputs
+from ...core.rng import Draws
+from ...core.types import Batch
+from ...tasks.settings import SharedSettings
+from ..inference.infer import SCORING, forward_outputs
 from . import batches, folders, processes
 from .prepare import Prepared
 from .progress import Say
-from .settings import Recipe
 from .transfer import leaves, stages_of_features, trunk
 
 # Another number when the same weights and pictures give other features, or these stand otherwise in
 # the file.
 FORMAT = 1
 DIGEST = 16
-# Pictures between two steps of the progress bar.
-FEW = 256
+# Images between two steps of the progress bar, and those whose network input is part of the key.
+FEW, PROBE = 256, 4
 
 
 class LastMap(nn.Module):
@@ -52,16 +54,41 @@ def head_of(network: Any, maps: tuple[Tensor, ...]) -> Tensor:
     return network.head(maps)
 
 
-def views(prepared: Prepared, network: nn.Module, where: torch.device, say: Say) -> Prepared:
-    """The same with features in place of pixels and a room that takes them, where features are
-    fixed; else `prepared` itself.
+@dataclass(frozen=True)
+class CachedFeatures:
+    """The preprocessing of views that hold features in place of pixels: they are what the head
+    takes. input_shape: of the image that the features are of."""
+
+    input_shape: tuple[int, ...]
+
+    def network_input(self, batch: Batch) -> Tensor:
+        return batch.images
+
+
+class HeadOnly(nn.Module):
+    """The head of a network, for features in place of images: B×C×h×w → its outputs."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor) -> Tensor:
+        return head_of(self.network, (features,))
+
+
+def cached(
+    prepared: Prepared, network: nn.Module, where: torch.device, say: Say
+) -> tuple[Prepared, nn.Module | None]:
+    """The same with features in place of pixels, and the head that takes them, where features are
+    fixed; else `prepared` itself and None.
 
     `network` must hold the weights that it will keep. The features lie in a file
-    `runs/.features/<key>.npy`, where another run with the same frozen weights and pictures finds
+    `runs/.features/<key>.npy`, where another run with the same frozen weights and images finds
     them; one that is damaged is made again. Raises MachineError where the disk is full.
     """
-    if not fixed(prepared.recipe, network, prepared.room.input):
-        return prepared
+    shape = prepared.preprocess.input_shape
+    if not fixed(prepared.settings, network, shape) or augments(prepared):
+        return prepared, None
     path = folders.RUNS / ".features" / f"{key(prepared, network)}.npy"
     held = _read(path)
     if all(processes.gather(held is not None)):
@@ -71,21 +98,32 @@ def views(prepared: Prepared, network: nn.Module, where: torch.device, say: Say)
         held = _read(path)
         say.line(f"features: computed once for {len(prepared.views)} pictures and kept in {path}")
     assert held is not None
+    preprocess = CachedFeatures(shape)
     return replace(
-        prepared, room=prepared.room.on_features(), views=replace(prepared.views, images=held)
-    )
+        prepared,
+        preprocess=preprocess,
+        training=replace(prepared.training, preprocess=preprocess),
+        views=replace(prepared.views, images=held),
+    ), HeadOnly(network)
 
 
-def fixed(recipe: Recipe, network: nn.Module, input_shape: tuple[int, ...]) -> bool:
+def augments(prepared: Prepared) -> bool:
+    """Whether training images are changed at random: `augment` gives back the batch itself where
+    they are not."""
+    rows = np.arange(min(PROBE, len(prepared.part("train"))))
+    probe = prepared.part("train").some(rows)
+    return prepared.training.augment(probe, Draws(0, 0, rows), 0.0) is not probe
+
+
+def fixed(settings: SharedSettings, network: nn.Module, input_shape: tuple[int, ...]) -> bool:
     """Whether the head reads the same numbers in every epoch, and from the last map alone.
 
-    All before it must be frozen, and no picture changed at random.
+    All before it must be frozen.
     """
     # Of a detector only the backbone is frozen: its neck reads several maps, and learns.
     if (
-        recipe.freeze != "all"
-        or not recipe.cache
-        or recipe.augment != "none"
+        settings.freeze != "all"
+        or not settings.cache
         or trunk(network)[1] is not network
     ):
         return False
@@ -135,24 +173,25 @@ def pooling(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
 
 
 def key(prepared: Prepared, network: nn.Module) -> str:
-    """Of all that features follow from: how pixels become the network's input, the pictures in
-    their order, and the frozen weights."""
+    """Of all that features follow from: the images in their order, how their pixels become the
+    input of the network, and the frozen weights."""
     whole = hashlib.blake2b(digest_size=DIGEST)
-    room = {
-        name: value
-        for name, value in prepared.room.to_json().items()
-        if name not in ("classes", "fill", "temperature")
-    }
-    whole.update(json.dumps([FORMAT, room, prepared.hashes], sort_keys=True).encode())
-    for stage in stages_of_features(network, prepared.room.input):
+    whole.update(json.dumps([FORMAT, prepared.hashes]).encode())
+    probe = prepared.views.batch(np.arange(min(PROBE, len(prepared.views))))
+    whole.update(_bytes(prepared.preprocess.network_input(probe)))
+    for stage in stages_of_features(network, prepared.preprocess.input_shape):
         for name in stage.modules:
             module = network.get_submodule(name)
             for own, value in [
                 *module.named_parameters(name, recurse=False),
                 *module.named_buffers(name, recurse=False),
             ]:
-                whole.update(own.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+                whole.update(own.encode() + _bytes(value))
     return whole.hexdigest()
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().cpu().contiguous().numpy().tobytes()
 
 
 def _compute(
@@ -161,18 +200,15 @@ def _compute(
     """Writes M×h×w×C as NumPy does, and after it the hash of these numbers. A few pictures at a
     time: they need not fit in memory."""
     every = prepared.views
-    looking = LastMap(network, pooling(network, prepared.room.input))
+    shape = prepared.preprocess.input_shape
+    last_map = LastMap(network, pooling(network, shape))
     digest = hashlib.blake2b(digest_size=DIGEST)
     with replacing(path) as file:
         for start in say.track(range(0, len(every), FEW), "features", -(-len(every) // FEW)):
             part = every.part(np.arange(start, min(start + FEW, len(every))))
             batch = part.batch(np.arange(len(part)))
-            few = (
-                outputs(prepared.room, looking.eval(), batch, SCORING, where)
-                .permute(0, 2, 3, 1)
-                .contiguous()
-                .numpy()
-            )
+            outputs = forward_outputs(prepared.spec, last_map, batch, SCORING, where)
+            few = outputs.permute(0, 2, 3, 1).contiguous().numpy()
             if start == 0:
                 about = {
                     "descr": np.lib.format.dtype_to_descr(few.dtype),

@@ -5,32 +5,34 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from ...core.errors import NonFiniteLoss, UsageError
 from ...core.rng import Draws, generator
 from ...core.types import Batch
 from ...losses import class_balance
-from ...tasks.task import Task
+from ...tasks.settings import SharedSettings
+from ...tasks.task import Phase
 from . import processes
 from .batches import Views, ahead
 from .checkpoint import State
 from .machine import autocast, laid_out
 from .optim import learning_rate
-from .settings import Recipe
 from .transfer import learning, quiet
 
 
 @dataclass(frozen=True)
 class Step:
-    """One update. number: from 0 over the whole run; losses: means over the batch, all processes;
-    last: ends an epoch."""
+    """One training step, after all its phases. number: from 0 over the whole run; losses: means
+    over the batch, all processes, keyed "critic/total" where there are several phases; grad_norm:
+    of all phases together; last: ends an epoch."""
 
     number: int
     epoch: int
-    turn: int
     losses: Mapping[str, float]
     grad_norm: float
     lr: float
@@ -38,53 +40,96 @@ class Step:
 
 
 def steps(
-    room: Task, views: Views, recipe: Recipe, state: State, where: torch.device
+    training: Any,
+    views: Views,
+    settings: SharedSettings,
+    state: State,
+    where: torch.device,
+    head: nn.Module | None = None,
 ) -> Iterator[Step]:
-    """Trains `state.network` from where the state stands, one update at a time; the state is
-    complete whenever a step is out.
+    """Trains `state.network` from where the state stands, one step at a time; the state is complete
+    whenever a step is out. Yields nothing for a model without phases. head: what the loss is asked
+    of in place of the network, where the views hold features (see `features`).
 
     Every random number comes from (seed, epoch, sample), so it does not matter where the run was
     interrupted or how many processes share a batch. Raises NonFiniteLoss, before anything is
     updated, when the loss is not finite.
     """
-    assert recipe.epochs is not None
-    turns = [[parameter for _, parameter in named] for named in room.turns(state.network)]
-    resting = quiet(state.network, recipe, room.input)
-    for epoch in range(state.epoch, recipe.epochs):
-        order = room.order(views.samples, views.counts, epoch, generator(recipe.seed, epoch))
+    assert settings.epochs is not None
+    phases: list[Phase] = training.phases(state.network)
+    if not phases:
+        return
+    network = head or state.network
+    resting = quiet(state.network, settings, training.preprocess.input_shape)
+    for epoch in range(state.epoch, settings.epochs):
+        rng = generator(settings.seed, epoch)
+        order = training.batches(views.samples, views.counts, epoch, rng)
         learning(state.network, resting)
-        whose = _keys(order, int(views.counts.sum()))
-        for (chosen, mine, batch), keys in zip(
-            _batches(views, order[state.position :], where), whose[state.position :], strict=True
+        keys = _keys(order, int(views.counts.sum()))[state.position :]
+        for (chosen, mine, batch), own in zip(
+            _batches(views, order[state.position :], where), keys, strict=True
         ):
             number = epoch * len(order) + state.position
-            _seed_dropout(recipe.seed + 7919 * number + processes.rank(), where)
-            draws = Draws(recipe.seed, epoch, processes.share(keys))
+            progress = number / (settings.epochs * len(order))
+            _seed_dropout(settings.seed + 7919 * number + processes.rank(), where)
+            draws = Draws(settings.seed, epoch, processes.share(own))
             if len(mine):
-                batch = laid_out(
-                    room.augment(batch, draws, number / (recipe.epochs * len(order))), recipe
-                )
-            lr = learning_rate(recipe, number, len(order), state.history)
+                batch = laid_out(training.augment(batch, draws, progress), settings)
+            lr = learning_rate(settings, number, len(order), state.history)
+            share = len(mine) / len(chosen)
+            update = Update(number, epoch, lr, settings.clip or 0.0, share)
+            losses, norm = _all_phases(
+                training, phases, state.optimizers, network, batch, draws, settings, update
+            )
             state.totals["seen"] = state.totals.get("seen", 0) + len(chosen)
-            for turn, parameters in enumerate(turns):
-                losses = _backward(
-                    room, state, batch, turn, draws, recipe, share=len(mine) / len(chosen)
-                )
-                _refuse_non_finite(losses, number, epoch, lr)
-                processes.sum_gradients(parameters)
-                norm = _update(state.optimizers[turn], parameters, lr, recipe.clip or 0.0)
-                for key, value in {**losses, "grad_norm": norm}.items():
-                    state.totals[key] = state.totals.get(key, 0.0) + value * len(chosen)
-                if turn == len(turns) - 1:
-                    state.position += 1
-                    average(state, recipe.ema or 0.0, number)
-                yield Step(number, epoch, turn, losses, norm, lr, last=state.position == len(order))
+            for key, value in {**losses, "grad_norm": norm}.items():
+                state.totals[key] = state.totals.get(key, 0.0) + value * len(chosen)
+            state.position += 1
+            average(state, settings.ema or 0.0, number)
+            yield Step(number, epoch, losses, norm, lr, last=state.position == len(order))
         state.epoch, state.position, state.totals = epoch + 1, 0, {}
 
 
+@dataclass(frozen=True)
+class Update:
+    """What the phases of one step have in common. share: of the batch, of this process."""
+
+    number: int
+    epoch: int
+    lr: float
+    clip: float
+    share: float
+
+
+def _all_phases(
+    training: Any,
+    phases: list[Phase],
+    optimizers: list[torch.optim.Optimizer],
+    network: nn.Module,
+    batch: Batch,
+    draws: Draws,
+    settings: SharedSettings,
+    update: Update,
+) -> tuple[dict[str, float], float]:
+    """One update per phase, in order; the losses by phase and the norm of the whole gradient."""
+    losses: dict[str, float] = {}
+    norms = []
+    for phase, optimizer in zip(phases, optimizers, strict=True):
+        optimizer.zero_grad()
+        found = _backward(training, network, batch, phase.name, draws, settings, update.share)
+        prefix = f"{phase.name}/" if phase.name else ""
+        found = {prefix + key: value for key, value in found.items()}
+        _refuse_non_finite(found, update)
+        parameters = [parameter for _, parameter in phase.parameters]
+        processes.sum_gradients(parameters)
+        norms.append(_update(optimizer, parameters, update.lr, update.clip))
+        losses |= found
+    return losses, norms[0] if len(norms) == 1 else math.hypot(*norms)
+
+
 def _keys(order: list[np.ndarray], count: int) -> list[np.ndarray]:
-    """Of each batch, whose random numbers its pictures draw: their own, and others each time that a
-    picture comes again in the epoch."""
+    """Of each batch, whose random numbers its images draw: their own, and others each time that an
+    image comes again in the epoch."""
     indices = np.concatenate(order)
     return np.split(
         indices + count * class_balance.repeats(indices),
@@ -101,16 +146,11 @@ def average(state: State, decay: float, number: int) -> None:
     """
     if not decay:
         return
-    now = {
-        key: value for key, value in state.network.state_dict().items() if value.is_floating_point()
-    }
+    now = {k: v for k, v in state.network.state_dict().items() if v.is_floating_point()}
     if not state.average:
         state.average = {key: value.clone() for key, value in now.items()}
-    torch._foreach_lerp_(
-        [state.average[key] for key in now],
-        list(now.values()),
-        1 - min(decay, (1 + number) / (10 + number)),
-    )
+    kept = [state.average[key] for key in now]
+    torch._foreach_lerp_(kept, list(now.values()), 1 - min(decay, (1 + number) / (10 + number)))
 
 
 def _batches(
@@ -140,41 +180,47 @@ def _seed_dropout(seed: int, where: torch.device) -> None:
 
 
 def _backward(
-    room: Task, state: State, batch: Batch, turn: int, draws: Draws, recipe: Recipe, share: float
+    training: Any,
+    network: nn.Module,
+    batch: Batch,
+    phase: str,
+    draws: Draws,
+    settings: SharedSettings,
+    share: float,
 ) -> dict[str, float]:
     """Gradients of this process's share of the batch's mean; the losses of the whole batch."""
-    state.optimizers[turn].zero_grad()
     losses: dict[str, torch.Tensor] = {}
     if len(batch):
         try:
-            with autocast(recipe, batch.images.device):
-                losses = room.loss(state.network, batch, turn, draws)
+            with autocast(settings, batch.images.device):
+                losses = training.loss(network, batch, phase, draws)
         except ValueError as error:
             if "more than 1 value per channel" not in str(error):
                 raise
             raise UsageError(
-                f"batch norm cannot measure {len(batch)} picture on a map of one pixel; set "
-                "--batch to 2 or more"
+                f"batch norm cannot measure {len(batch)} picture on a map of one pixel; "
+                "set --batch to 2 or more"
             ) from None
-        (losses["total"] * share if share != 1 else losses["total"]).backward()
+        total = losses["total"] * share if share != 1 else losses["total"]
+        total.backward()  # type: ignore[no-untyped-call]
     return processes.sum_numbers({key: value.item() * share for key, value in losses.items()})
 
 
-def _refuse_non_finite(losses: Mapping[str, float], number: int, epoch: int, lr: float) -> None:
+def _refuse_non_finite(losses: Mapping[str, float], update: Update) -> None:
     for name, value in losses.items():
         if not math.isfinite(value):
             raise NonFiniteLoss(
-                f'the loss "{name}" became {value} at step {number + 1} (epoch {epoch + 1}, '
-                f"learning rate {lr:.3g}); "
-                "nothing was updated with it: start a new run with a lower --lr, or bound the "
-                "gradient with --clip 1"
+                f'the loss "{name}" became {value} at step {update.number + 1} '
+                f"(epoch {update.epoch + 1}, learning rate {update.lr:.3g}); "
+                "nothing was updated with it: start a new run with a lower --lr, "
+                "or bound the gradient with --clip 1"
             )
 
 
 def _update(
-    optimizer: torch.optim.Optimizer, parameters: list[torch.nn.Parameter], lr: float, clip: float
+    optimizer: torch.optim.Optimizer, parameters: list[nn.Parameter], lr: float, clip: float
 ) -> float:
-    """One step of the optimiser; the norm of the gradient before it was clipped."""
+    """One step of the optimizer; the norm of the gradient before it was clipped."""
     gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
     norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
     if clip:

@@ -10,14 +10,23 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from ...core.errors import UsageError
 from ...core.types import Batch
-from .settings import Recipe
+
+
+class NumericSettings(Protocol):
+    """What decides how numbers are computed: "float32" or "bfloat16", "channels_last" or
+    "contiguous"."""
+
+    @property
+    def precision(self) -> str | None: ...
+    @property
+    def layout(self) -> str | None: ...
 
 
 def device(name: str | None) -> torch.device:
@@ -97,10 +106,10 @@ def threads(number: int | None) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def autocast(recipe: Recipe, where: torch.device) -> AbstractContextManager[object]:
+def autocast(settings: NumericSettings, where: torch.device) -> AbstractContextManager[object]:
     return (
         torch.autocast(where.type, torch.bfloat16)
-        if recipe.precision == "bfloat16"
+        if settings.precision == "bfloat16"
         else nullcontext()
     )
 
@@ -115,24 +124,25 @@ def place(network: nn.Module, where: torch.device, layout: torch.memory_format) 
     return network
 
 
-def laid_out(batch: Batch, recipe: Recipe) -> Batch:
-    """The batch with its pictures in the recipe's memory order, volumes in that of five axes."""
-    wanted = memory_format(recipe)
+def laid_out(batch: Batch, settings: NumericSettings) -> Batch:
+    """The batch with its pictures in the memory order of the settings,
+    volumes in that of five axes."""
+    wanted = memory_format(settings)
     if wanted is torch.channels_last and batch.images.ndim == 5:
         wanted = torch.channels_last_3d
     return replace(batch, images=batch.images.contiguous(memory_format=wanted))
 
 
-def memory_format(recipe: Recipe) -> torch.memory_format:
-    return torch.channels_last if recipe.layout == "channels_last" else torch.contiguous_format
+def memory_format(settings: NumericSettings) -> torch.memory_format:
+    return torch.channels_last if settings.layout == "channels_last" else torch.contiguous_format
 
 
 def environment() -> dict[str, Any]:
-    """What a result may depend on besides recipe and data."""
+    """What a result may depend on besides settings and data."""
     import kornia
     import numpy
 
-    from ... import __version__
+    from ...core.version import __version__
 
     return {
         "pellucid": __version__,

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from .settings import CYCLIC, Recipe
+from ...tasks.settings import CYCLIC, SharedSettings
 
 
 def optimizer(
-    recipe: Recipe,
+    settings: SharedSettings,
     parameters: Sequence[tuple[str, nn.Parameter]],
     scales: Mapping[str, float] | None = None,
 ) -> torch.optim.Optimizer:
@@ -26,62 +26,71 @@ def optimizer(
     in their papers.
     """
     assert (
-        recipe.lr is not None and recipe.weight_decay is not None and recipe.optimizer is not None
+        settings.lr is not None
+        and settings.weight_decay is not None
+        and settings.optimizer is not None
     )
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in parameters:
-        kind = (scales or {}).get(name, 1.0), recipe.weight_decay if parameter.ndim > 1 else 0.0
+        kind = (scales or {}).get(name, 1.0), settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault(kind, []).append(parameter)
     rows = [
         {"params": held, "scale": scale, "weight_decay": decay}
         for (scale, decay), held in groups.items()
     ]
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(rows, lr=recipe.lr, fused=True)
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(rows, lr=recipe.lr, fused=True)
-    nesterov = recipe.optimizer == "nesterov"
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(rows, lr=settings.lr, fused=True)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(rows, lr=settings.lr, fused=True)
+    nesterov = settings.optimizer == "nesterov"
     return torch.optim.SGD(
-        rows, lr=recipe.lr, momentum=recipe.momentum, nesterov=nesterov, fused=True
+        rows, lr=settings.lr, momentum=settings.momentum, nesterov=nesterov, fused=True
     )
 
 
 def learning_rate(
-    recipe: Recipe, step: int, steps_per_epoch: int, history: Sequence[Mapping[str, float]]
+    settings: SharedSettings,
+    step: int,
+    steps_per_epoch: int,
+    history: Sequence[Mapping[str, float]],
 ) -> float:
     """The rate of one step, from its number and what validation said before: a schedule has no
     state to save.
 
     step: from 0. history: a row an epoch, with `validation_loss` (plateau alone reads it).
     """
-    assert recipe.lr is not None and recipe.epochs is not None
-    total = max(1, recipe.epochs * steps_per_epoch)
-    warm = round(recipe.warmup * steps_per_epoch)
+    assert settings.lr is not None and settings.epochs is not None
+    total = max(1, settings.epochs * steps_per_epoch)
+    warm = round(settings.warmup * steps_per_epoch)
     if step < warm:
-        return recipe.lr * (step + 1) / warm
+        return settings.lr * (step + 1) / warm
     part = (step - warm) / max(1, total - warm)
     epoch = step // steps_per_epoch
-    low = recipe.lr_low or recipe.lr * (1e-6 if recipe.schedule == "ramp" else 0.1)
+    low = settings.lr_low or settings.lr * (1e-6 if settings.schedule == "ramp" else 0.1)
     # Without a length given, a cyclic schedule comes back to its lowest rate four times in a run.
-    cycle = (step - warm) / steps_per_epoch / (recipe.cycle or (total - warm) / steps_per_epoch / 4)
-    if recipe.schedule in CYCLIC:
-        return low + (recipe.lr - low) * _triangle(cycle) * _amplitude(recipe.schedule, cycle, part)
-    if recipe.schedule == "restarts":
-        return recipe.lr * (1 + math.cos(math.pi * _since_restart(recipe, cycle))) / 2
-    if recipe.schedule == "ramp":
-        return low * (recipe.lr / low) ** (step / max(1, total - 1))
-    if recipe.schedule == "onecycle":
-        return recipe.lr * _one_cycle(part)
-    if recipe.schedule == "cosine":
-        return recipe.lr * (1 + math.cos(math.pi * part)) / 2
-    if recipe.schedule == "step":
-        return recipe.lr * 0.1 ** ((part >= 0.5) + (part >= 0.75))
-    if recipe.schedule == "exponential":
+    cycle = (
+        (step - warm) / steps_per_epoch / (settings.cycle or (total - warm) / steps_per_epoch / 4)
+    )
+    if settings.schedule in CYCLIC:
+        return low + (settings.lr - low) * _triangle(cycle) * _amplitude(
+            settings.schedule, cycle, part
+        )
+    if settings.schedule == "restarts":
+        return settings.lr * (1 + math.cos(math.pi * _since_restart(settings, cycle))) / 2
+    if settings.schedule == "ramp":
+        return low * (settings.lr / low) ** (step / max(1, total - 1))
+    if settings.schedule == "onecycle":
+        return settings.lr * _one_cycle(part)
+    if settings.schedule == "cosine":
+        return settings.lr * (1 + math.cos(math.pi * part)) / 2
+    if settings.schedule == "step":
+        return settings.lr * 0.1 ** ((part >= 0.5) + (part >= 0.75))
+    if settings.schedule == "exponential":
         # A hundredth at the end, whatever the number of epochs.
-        return recipe.lr * 0.01 ** (epoch / recipe.epochs)
-    if recipe.schedule == "plateau":
-        return recipe.lr * 0.1 ** _stalls([row["validation_loss"] for row in history])
-    return recipe.lr
+        return settings.lr * 0.01 ** (epoch / settings.epochs)
+    if settings.schedule == "plateau":
+        return settings.lr * 0.1 ** _stalls([row["validation_loss"] for row in history])
+    return settings.lr
 
 
 def _triangle(cycle: float) -> float:
@@ -102,13 +111,13 @@ def _amplitude(schedule: str, cycle: float, part: float) -> float:
     )
 
 
-def _since_restart(recipe: Recipe, cycle: float) -> float:
+def _since_restart(settings: SharedSettings, cycle: float) -> float:
     """Where in its cycle a run stands, 0 to 1, when each cycle is twice as long as the one before
     (Loshchilov and Hutter, SGDR, 2017).
 
     Without a length given, one, two and four parts of seven: three cycles fill the run.
     """
-    if recipe.cycle is None:
+    if settings.cycle is None:
         cycle *= 7 / 4
     number = int(math.log2(cycle + 1))
     return (cycle + 1) / 2**number - 1

@@ -1,11 +1,11 @@
-"""Weights that others trained: asked as they are, or as the beginning of a training."""
+"""Weights that others trained: used as they are, or as the beginning of a training."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,31 +17,31 @@ from ...models import weights as published
 from ...models.initialise import weighted
 from ...models.weights import CATALOGUE, Preprocessing
 from ...tasks import TASKS
-from ...tasks.task import Task
+from ...tasks.settings import SharedSettings
+from ...tasks.task import ModelSpec, Task
+from ..inference.infer import SCORING, forward_outputs
+from ..inference.model import Model
 from . import folders, processes
 from .batches import Views
 from .progress import Say
-from .settings import Recipe
 from .transfer import Norm, norms_kept, trunk
-
-Room = TypeVar("Room", bound=Task)
 
 # The task that published weights are of.
 PUBLISHED = "classification"
-# Fewer than from scratch: most of what is to be learnt is there.
+# Fewer than from scratch: most of what is to be learned is there.
 EPOCHS = 10
-# Pictures from which the statistics of folded norms are measured: the deepest map of a 224×224
-# picture still has 49 places.
+# Images from which the statistics of folded norms are measured: the deepest map of a 224×224 image
+# still has 49 places.
 MEASURED = 128
 # Folded norms that were stored as float16 are off by the rounding of variance 1 - ε.
 ROUNDING = 1e-3
 
 
-# --- asked as they are ----------------------------------------------------------------------------
+# --- used as they are -----------------------------------------------------------------------------
 
 
-def published_model(name: str, say: Say) -> tuple[Task, nn.Module, dict[str, Any]]:
-    """Room, network in evaluation mode, and what is to be known of published weights. Raises what
+def published_model(name: str, say: Say) -> Model:
+    """Published weights as a model; `about` has their name and licence. Raises what
     `models.weights.get` raises."""
     entry = published.entry_of(name)
     stored = published.tensors(name)
@@ -53,15 +53,27 @@ def published_model(name: str, say: Say) -> tuple[Task, nn.Module, dict[str, Any
             "neither in the mirror nor in the cache"
         )
         classes = tuple(map(str, range(1000)))
-    about = asdict(entry.preprocessing) | {
-        "classes": classes,
-        "channels": len(entry.preprocessing.mean),
-        "model": entry.model,
-    }
-    room = TASKS[PUBLISHED].from_json(about)
-    network = room.build()
+    spec = _spec_of_published(entry, classes)
+    network = spec.architecture.build()
     published.fill(network, stored, name)
-    return room, network.eval(), {"name": name, "licence": entry.licence}
+    about = {"name": name, "licence": entry.licence}
+    return Model(spec, network.eval(), Path(name), about)
+
+
+def _spec_of_published(entry: published.Weights, classes: tuple[str, ...]) -> ModelSpec:
+    given = entry.preprocessing
+    channels, size = len(given.mean), given.size
+    parts = {
+        "preprocess": {"size": size, "channels": channels, "mean": given.mean, "std": given.std},
+        "architecture": {
+            "model": entry.model,
+            "num_outputs": len(classes),
+            "channels": channels,
+            "size": size,
+        },
+        "inference": {"classes": classes},
+    }
+    return ModelSpec.from_json(TASKS[PUBLISHED], parts)
 
 
 def _licence(name: str) -> str:
@@ -72,28 +84,27 @@ def _licence(name: str) -> str:
 # --- as a beginning -------------------------------------------------------------------------------
 
 
-def chosen(recipe: Recipe, task: str) -> tuple[Recipe, Preprocessing | None]:
-    """The recipe with the model that its weights are of, and their preprocessing where they say it;
-    weights of the very same task also suggest size and epochs.
+def chosen(given: Mapping[str, Any], task: Task) -> tuple[dict[str, Any], Preprocessing | None]:
+    """The given settings with the model that their weights are of, and the preprocessing of the
+    weights where it is known; weights of the very same task also suggest size and epochs.
 
     Gets published weights, so that what is wrong with them is told first. Raises UsageError for
     weights that are not there or of another model, and what `models.weights.get` raises.
     """
-    if recipe.weights is None:
-        return recipe, None
-    if recipe.weights in CATALOGUE:
-        entry = CATALOGUE[recipe.weights]
-        if recipe.model not in (None, entry.model):
+    name, model = given.get("weights"), given.get("model")
+    if name is None:
+        return dict(given), None
+    if name in CATALOGUE:
+        entry = CATALOGUE[name]
+        if model not in (None, entry.model):
             raise UsageError(
-                f"weights {entry.name} are of {entry.model}, not of {recipe.model}; "
-                "leave out the model"
+                f"weights {entry.name} are of {entry.model}, not of {model}; leave out the model"
             )
         # One process fetches; the others find it in the cache.
         processes.same(str(published.get(entry.name)) if processes.rank() == 0 else None)
-        return recipe.completed(
-            {"model": entry.model} | _suggested(entry.preprocessing, task == PUBLISHED)
-        ), entry.preprocessing
-    path = Path(recipe.weights)
+        suggested = _suggested(entry.preprocessing, task.name == PUBLISHED)
+        return _completed(given, {"model": entry.model} | suggested), entry.preprocessing
+    path = Path(name)
     if path.is_dir():  # a run
         path = path / "model" / "weights.safetensors"
     if not path.is_file():
@@ -101,12 +112,18 @@ def chosen(recipe: Recipe, task: str) -> tuple[Recipe, Preprocessing | None]:
             f"weights: no such file and no published weights: {path}; "
             f"{did_you_mean(str(path), CATALOGUE)}"
         )
-    model, given, taught = _own_model(path)
-    if model is None and recipe.model is None:
+    own, preprocessing, trained = _own_model(path)
+    if own is None and model is None:
         raise UsageError(f"{path}: does not say which network it is of; name it with --model")
     published.read(path)  # what is wrong with it is told before anything is read or written
-    recipe = replace(recipe, weights=str(path.absolute()))
-    return recipe.completed({"model": model} | _suggested(given, taught in (None, task))), given
+    suggested = {"model": own} | _suggested(preprocessing, trained in (None, task.name))
+    return _completed(given, suggested) | {"weights": str(path.absolute())}, preprocessing
+
+
+def _completed(given: Mapping[str, Any], suggested: Mapping[str, Any]) -> dict[str, Any]:
+    """With a suggested value wherever none is given."""
+    open_ones = {k: v for k, v in suggested.items() if v is not None and given.get(k) is None}
+    return dict(given) | open_ones
 
 
 def _suggested(given: Preprocessing | None, same: bool) -> dict[str, Any]:
@@ -120,9 +137,15 @@ def _own_model(path: Path) -> tuple[str | None, Preprocessing | None, str | None
     about = _beside(path)
     if about is None:
         return None, None, None
-    room = about.get("room")
-    given = stored(room or {}, path.parent / "model.json")
-    return str(room["model"]) if room and "model" in room else None, given, about.get("task")
+    given = stored(_stored_part(about, "preprocess") or {}, path.parent / "model.json")
+    architecture = _stored_part(about, "architecture") or {}
+    model = architecture.get("model")
+    return model and str(model), given, about.get("task")
+
+
+def _stored_part(about: Mapping[str, Any], part: str) -> Any:
+    """The fields of a part in a `model.json`: in format 1 all parts were one, `room`."""
+    return about.get(part, about.get("room"))
 
 
 def _beside(path: Path) -> dict[str, Any] | None:
@@ -134,8 +157,8 @@ def _beside(path: Path) -> dict[str, Any] | None:
 
 
 def stored(found: Any, path: Path) -> Preprocessing | None:
-    """The preprocessing that `path` keeps: a run's `data.json`, so that resuming it does not need
-    the weights' file, or a `model.json`."""
+    """The preprocessing that is found in `path`: the `data.json` of a run, so that resuming it
+    does not need the file of the weights, or a `model.json`. Raises ModelError."""
     if found is None:
         return None
     try:
@@ -152,44 +175,35 @@ def kept(given: Preprocessing | None) -> dict[str, Any]:
     return {} if given is None else {"preprocessing": asdict(given)}
 
 
-def expecting(room: Room, given: Preprocessing | None) -> Room:
-    """The room with the channels, mean and deviation that the weights were trained with. Raises
-    UsageError for a room without any."""
-    if given is None:
-        return room
-    if not is_dataclass(room) or not {"channels", "mean", "std"} <= {
-        field.name for field in fields(room)
-    }:
-        raise UsageError(
-            f"weights: the task {room.name} does not take weights of a classification network; "
-            "leave out the weights"
-        )
-    return replace(room, channels=len(given.mean), mean=given.mean, std=given.std)
-
-
 def begin(
-    network: nn.Module, room: Task, recipe: Recipe, views: Views, where: torch.device, say: Say
+    network: nn.Module,
+    spec: ModelSpec,
+    settings: SharedSettings,
+    views: Views,
+    device: torch.device,
+    say: Say,
 ) -> None:
-    """Puts the recipe's weights into the network, all but a last layer for other classes, or into a
-    detector's backbone; unfolds folded norms that are to learn."""
-    assert recipe.weights is not None
-    name = recipe.weights
+    """Puts the weights of the settings into the network, all but a last layer for other classes, or
+    into the backbone of a detector; unfolds folded norms that are to learn. Raises ModelError for
+    weights of another network."""
+    assert settings.weights is not None
+    name = settings.weights
     if name in CATALOGUE:
         weights = published.tensors(name)
         say.line(_licence(name))
     else:
         weights = published.read(Path(name))
-        if (licence := credit(recipe).get("licence_of_weights")) is not None:
+        if (licence := credit(settings).get("licence_of_weights")) is not None:
             say.line(f"{name}: trained from weights of others, licence {licence}")
     prefix, own = trunk(network)
     if prefix and not any(key.startswith(prefix) for key in weights):
-        taken = _fill_backbone(own, weights, name, room, recipe)
+        taken = _fill_backbone(own, weights, name, spec, settings)
         say.line(
             f"{name}: {taken} of {len(weights)} tensors taken over into the backbone; the rest of "
             "the network starts fresh"
         )
     else:
-        fresh = _fill(network, weights, name, room, recipe)
+        fresh = _fill(network, weights, name, spec, settings)
         said = (
             f"{len(weights) - len(fresh)} tensors taken over; the last layer starts fresh "
             f"({', '.join(fresh)})"
@@ -198,13 +212,13 @@ def begin(
             f"{name}: "
             f"{said if fresh else f'all {len(weights)} tensors taken over; nothing starts fresh'}"
         )
-    if folded(network) and norms_kept(recipe):
+    if folded(network) and norms_kept(settings):
         say.line(
             f"{name}: batch norms were folded into the layers before them; kept as they are "
             "(--norms learned unfolds them)"
         )
     elif folded(network):
-        count = unfold(network, room, views, where)
+        count = unfold(network, spec, views, device)
         say.line(
             f"{name}: batch norms were folded into the layers before them; unfolded by the "
             f"statistics of {count} training pictures"
@@ -212,12 +226,16 @@ def begin(
 
 
 def _fill(
-    network: nn.Module, weights: Mapping[str, Tensor], name: str, room: Task, recipe: Recipe
+    network: nn.Module,
+    weights: Mapping[str, Tensor],
+    name: str,
+    spec: ModelSpec,
+    settings: SharedSettings,
 ) -> list[str]:
     """The keys that start fresh: those of a layer for other classes."""
-    own = {key: network.state_dict()[key].clone() for key in _of_classes(network, room)}
+    own = {key: network.state_dict()[key].clone() for key in _of_classes(network, spec)}
     fresh = published.fill(network, weights, name, other_classes=True)
-    if not fresh and _classes(recipe) not in (None, getattr(room, "classes", None)):
+    if not fresh and _classes(settings) not in (None, spec.inference.classes):
         # As many classes, but others: what the last layer knows is wrong here.
         network.load_state_dict(own, strict=False)
         fresh = list(own)
@@ -225,41 +243,46 @@ def _fill(
 
 
 def _fill_backbone(
-    backbone: nn.Module, weights: Mapping[str, Tensor], name: str, room: Task, recipe: Recipe
+    backbone: nn.Module,
+    weights: Mapping[str, Tensor],
+    name: str,
+    spec: ModelSpec,
+    settings: SharedSettings,
 ) -> int:
     """How many tensors were taken over. What the file has beyond them must be of the same network:
     its classifier, which finds nothing."""
     own = backbone.state_dict()
     shared = {key: value for key, value in weights.items() if key in own}
     strange = [
-        key for key in weights if key not in own and key not in _whole(recipe, room).state_dict()
+        key for key in weights if key not in own and key not in _whole(settings, spec).state_dict()
     ]
     if strange:
         raise ModelError(
-            f"{name}: these weights are not of {recipe.model} ({strange[0]}); name the network "
+            f"{name}: these weights are not of {settings.model} ({strange[0]}); name the network "
             "they are of with --model"
         )
     published.fill(backbone, shared, name)
     return len(shared)
 
 
-def _whole(recipe: Recipe, room: Task) -> nn.Module:
+def _whole(settings: SharedSettings, spec: ModelSpec) -> nn.Module:
     """The network whose first part the backbone is, without numbers."""
-    channels, *size = room.input
-    assert recipe.model is not None
-    classes = models.classes_of(recipe.model) if models.is_notation(recipe.model) else 1000
+    channels, *size = spec.preprocess.input_shape
+    assert settings.model is not None
+    classes = models.classes_of(settings.model) if models.is_notation(settings.model) else 1000
     with torch.device("meta"):
-        return models.create(recipe.model, classes, channels, tuple(size))
+        return models.create(settings.model, classes, channels, tuple(size))
 
 
-def _of_classes(network: nn.Module, room: Task) -> list[str]:
-    """The keys of the layers that tell the classes apart: of a detector those that another class
-    would make larger."""
-    if trunk(network)[0] and is_dataclass(room):
+def _of_classes(network: nn.Module, spec: ModelSpec) -> list[str]:
+    """The keys of the layers that tell the classes apart: of a network with a backbone those that
+    another class would make larger. Its architecture has the number of classes as `classes`."""
+    architecture = spec.architecture
+    if trunk(network)[0] and "classes" in (each.name for each in fields(architecture)):
         with torch.random.fork_rng(devices=[]):
-            other = replace(room, classes=(*getattr(room, "classes", ()), "")).build().state_dict()
+            larger = replace(architecture, classes=architecture.classes + 1).build().state_dict()
         return [
-            key for key, value in network.state_dict().items() if value.shape != other[key].shape
+            key for key, value in network.state_dict().items() if value.shape != larger[key].shape
         ]
     last = _last_layer(network)
     return [key for key in network.state_dict() if key.startswith(last)]
@@ -271,24 +294,25 @@ def _last_layer(network: nn.Module) -> str:
     return weighted(network)[-1][0] + "."
 
 
-def _classes(recipe: Recipe) -> tuple[str, ...] | None:
-    """What the weights were trained to tell apart, where that is known."""
-    assert recipe.weights is not None
-    if recipe.weights in CATALOGUE:
-        return published.labels(CATALOGUE[recipe.weights].classes)
-    found = ((_beside(Path(recipe.weights)) or {}).get("room") or {}).get("classes")
+def _classes(settings: SharedSettings) -> tuple[str, ...] | None:
+    """The classes that the weights were trained for, where these are known."""
+    assert settings.weights is not None
+    if settings.weights in CATALOGUE:
+        return published.labels(CATALOGUE[settings.weights].classes)
+    about = _beside(Path(settings.weights)) or {}
+    found = (_stored_part(about, "inference") or {}).get("classes")
     return tuple(found) if found else None
 
 
-def credit(recipe: Recipe) -> dict[str, Any]:
+def credit(settings: SharedSettings) -> dict[str, Any]:
     """What a model that was trained from these weights says of them; a licence goes on from
     generation to generation."""
-    if recipe.weights is None:
+    if settings.weights is None:
         return {}
-    entry = CATALOGUE.get(recipe.weights)
+    entry = CATALOGUE.get(settings.weights)
     if entry is None:
-        before = _beside(Path(recipe.weights)) or {}
-        return {"weights": Path(recipe.weights).name} | {
+        before = _beside(Path(settings.weights)) or {}
+        return {"weights": Path(settings.weights).name} | {
             key: before[key] for key in ("licence_of_weights",) if key in before
         }
     return {
@@ -330,19 +354,19 @@ def folded(network: nn.Module) -> bool:
     )
 
 
-def unfold(network: nn.Module, room: Task, views: Views, where: torch.device) -> int:
+def unfold(network: nn.Module, spec: ModelSpec, views: Views, device: torch.device) -> int:
     """Gives each batch norm the mean μ and variance σ² of its own input, and a scale and bias that
     undo them.
 
     In evaluation s·(x - m) + b becomes w·(x - μ)/√(σ² + ε) + b′ with w = s·√(σ² + ε) and b′ = b +
     s·(μ - m): the same function. In training a batch's statistics are now near the running ones; a
     folded norm would scale what was never meant to be scaled. As no output changes, one pass
-    measures all norms. Returns the number of pictures measured.
+    measures all norms. Returns the number of images measured.
     """
     rows = np.unique(np.linspace(0, len(views) - 1, min(MEASURED, len(views))).astype(np.int64))
     network.eval()
     with torch.no_grad():
-        for norm, (mean, variance) in _inputs_of_norms(network, room, views, rows, where).items():
+        for norm, (mean, variance) in _inputs_of_norms(network, spec, views, rows, device).items():
             assert norm.running_mean is not None and norm.running_var is not None
             scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
             norm.bias.add_(scale * (mean - norm.running_mean))
@@ -353,10 +377,10 @@ def unfold(network: nn.Module, room: Task, views: Views, where: torch.device) ->
 
 
 def _inputs_of_norms(
-    network: nn.Module, room: Task, views: Views, rows: np.ndarray, where: torch.device
+    network: nn.Module, spec: ModelSpec, views: Views, rows: np.ndarray, device: torch.device
 ) -> dict[Norm, tuple[Tensor, Tensor]]:
     """Mean and variance of each channel of what comes into each norm that is run, over these
-    pictures as evaluation sees them."""
+    images as evaluation sees them."""
     sums: dict[Norm, Tensor] = {}
 
     def look(norm: Any, inputs: tuple[Tensor]) -> None:
@@ -369,7 +393,7 @@ def _inputs_of_norms(
     watches = [norm.register_forward_pre_hook(look) for norm in norms(network)]
     try:
         for few in np.array_split(rows, -(-len(rows) // 16)):
-            room.outputs(network, views.batch(few).to(where))
+            forward_outputs(spec, network, views.batch(few), SCORING, device)
     finally:
         for watch in watches:
             watch.remove()

@@ -44,14 +44,11 @@ def write(run: Path) -> Path:
         )
     found = read(run)
     summary = found["summary"] or {}
-    task = TASKS.get(
-        summary.get("task") or (found["settings"] or {}).get("task", ""), list(TASKS.values())[-1]
-    )
-    particular, learnt = (
-        task.sections(found),
-        training(found["metrics"] or [], summary.get("best_epoch")),
-    )
-    for section in (*particular, *learnt):
+    name = summary.get("task") or (found["settings"] or {}).get("task", "")
+    report = TASKS.get(name, list(TASKS.values())[-1]).parts.report
+    own = report.sections(found)
+    curves_of = training(found["metrics"] or [], summary.get("best_epoch"))
+    for section in (*own, *curves_of):
         for part in section.parts:
             if isinstance(part, Figure):
                 write_text(run / "plots" / f"{part.name}.svg", part.svg)
@@ -71,11 +68,11 @@ def write(run: Path) -> Path:
         found,
         words=formatting,
         markup=Markup,
-        worst=task.worst,
-        seen=task.seen,
-        headline=task.headline(summary) if summary.get("test") else None,
-        before=[*(section for section in particular if section.title == EVIDENCE), *learnt],
-        after=[section for section in particular if section.title != EVIDENCE],
+        worst=report.ERROR_SHEET,
+        seen=report.PREVIEW,
+        headline=report.headline(summary) if summary.get("test") else None,
+        before=[*(section for section in own if section.title == EVIDENCE), *curves_of],
+        after=[section for section in own if section.title != EVIDENCE],
         name=summary.get("name", run.name),
     )
     write_text(run / "report.html", page)
@@ -91,7 +88,7 @@ def read(run: Path) -> dict[str, Any]:
         "model": _parsed(run / "model" / "model.json", json.loads),
         "plots": {path.stem: _parsed(path, str) for path in sorted((run / "plots").glob("*.svg"))},
         "environment": _parsed(run / "environment.json", json.loads),
-        "settings": _parsed(run / "recipe.toml", tomllib.loads),
+        "settings": _parsed(run / "recipe.toml", _settings),
         "command": _parsed(run / "command.txt", str.strip),
         "metrics": _parsed(run / "metrics.csv", _rows),
         "predictions": _parsed(run / "predictions.csv", _rows),
@@ -109,6 +106,14 @@ def _parsed(path: Path, parse: Any) -> Any:
         raise ModelError(
             f"{path}: damaged ({error}); the report needs it whole or not at all"
         ) from None
+
+
+def _settings(text: str) -> dict[str, Any]:
+    """The settings of a recipe by name, those of the task's table among them."""
+    stored = tomllib.loads(text)
+    tables = [value for value in stored.values() if isinstance(value, dict)]
+    flat = {key: value for key, value in stored.items() if not isinstance(value, dict)}
+    return flat | {key: value for table in tables for key, value in table.items()}
 
 
 def _rows(text: str) -> list[Row]:

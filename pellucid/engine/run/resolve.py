@@ -4,6 +4,7 @@ and the state that a run begins with."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +12,13 @@ from torch import nn
 
 from ... import anatomy
 from ...models.initialise import initialise
-from ...tasks.task import Task
+from ...tasks.settings import SharedSettings, completed
+from ...tasks.task import ModelSpec
 from . import machine, processes, transfer
 from .checkpoint import State
 from .loop import steps
 from .optim import optimizer
 from .prepare import Prepared
-from .settings import Recipe
 
 # The greatest rate of Adam times the inputs of a dense unit: with it VGG-11 learns at once, with
 # four times as much it does not.
@@ -27,88 +28,76 @@ WIDEST = 3.0
 HEAD = 3e-3
 
 
-def built(room: Task, recipe: Recipe) -> nn.Module:
-    """A fresh network, drawn from the recipe's seed."""
-    torch.manual_seed(recipe.seed)
-    network = room.build()
-    if recipe.weights is None:
-        initialise(network, recipe.init)
-    transfer.freeze(network, recipe, room.input)
+def built(spec: ModelSpec, settings: SharedSettings) -> nn.Module:
+    """A fresh network, drawn from the seed of the settings."""
+    torch.manual_seed(settings.seed)
+    network: nn.Module = spec.architecture.build()
+    if settings.weights is None:
+        initialise(network, settings.init)
+    transfer.freeze(network, settings, spec.preprocess.input_shape)
     return network
 
 
-def settled(prepared: Prepared, network: nn.Module, where: torch.device) -> Recipe:
-    """The recipe with what depends on network and machine filled in;
-    the first process's choice holds for all."""
-    recipe = prepared.recipe
-    macs = anatomy.describe(network, prepared.room.input).macs
-    # features that are computed once are exact, and without the cache they are to be the same
-    if recipe.freeze == "all":
-        recipe = recipe.completed({"precision": "float32"})
-    recipe = recipe.completed(machine.propose(where, network, macs))
-    recipe = recipe.completed({"clip": 0.0, "ema": 0.0, "stage_lr": 1.0})
-    recipe = recipe.completed({"norms": "kept" if transfer.norms_kept(recipe) else "learned"})
-    recipe = recipe.completed(
-        {
-            "lr": _default_lr(recipe, network),
-            "weight_decay": 0.05 if recipe.optimizer == "adamw" else 5e-4,
-        }
-    )
-    if recipe.threads is None:
-        recipe = replace(
-            recipe, threads=1 if where.type != "cpu" else _trial(prepared, recipe, where)
-        )
-    return processes.same(recipe)
+def settled(prepared: Prepared, network: nn.Module, where: torch.device) -> Any:
+    """The settings with what depends on network and machine filled in; the first process's choice
+    holds for all."""
+    settings = prepared.settings
+    macs = anatomy.describe(network, prepared.preprocess.input_shape).macs
+    # Features that are computed once are exact, and without the cache they are to be the same.
+    if settings.freeze == "all":
+        settings = completed(settings, {"precision": "float32"})
+    settings = completed(settings, machine.propose(where, network, macs))
+    settings = completed(settings, {"clip": 0.0, "ema": 0.0, "stage_lr": 1.0})
+    norms = "kept" if transfer.norms_kept(settings) else "learned"
+    decay = 0.05 if settings.optimizer == "adamw" else 5e-4
+    rate = _default_lr(settings, network)
+    settings = completed(settings, {"norms": norms, "lr": rate, "weight_decay": decay})
+    if settings.threads is None:
+        settings = completed(settings, {"threads": _threads(prepared, settings, where)})
+    return processes.same(settings)
 
 
-def _default_lr(recipe: Recipe, network: nn.Module) -> float:
-    """For batches of about 32; large batches bear a little more; weights that others trained are to
-    be changed, not lost.
+def _default_lr(settings: SharedSettings, network: nn.Module) -> float:
+    """For batches of about 32; large batches bear a little more; pretrained weights are to be
+    changed, not lost.
 
     Adam moves every weight by up to the rate whatever its gradient, so a dense unit by the rate
     times its inputs: VGG's, with 25,088, would be thrown off by what suits others.
     """
-    assert recipe.batch is not None and recipe.optimizer is not None
-    widest = max(
-        (layer.in_features for layer in network.modules() if isinstance(layer, nn.Linear)),
-        default=1,
-    )
-    adams = {"adamw": 3e-3 if recipe.batch < 64 else 5e-3, "adam": 2e-3}
-    fresh = (
-        min(adams[recipe.optimizer], round(WIDEST / widest, 6))
-        if recipe.optimizer in adams
-        else 0.05
-    )
-    if recipe.weights is None:
+    assert settings.batch is not None and settings.optimizer is not None
+    inputs = [each.in_features for each in network.modules() if isinstance(each, nn.Linear)]
+    adams = {"adamw": 3e-3 if settings.batch < 64 else 5e-3, "adam": 2e-3}
+    fresh = 0.05
+    if settings.optimizer in adams:
+        fresh = min(adams[settings.optimizer], round(WIDEST / max(inputs, default=1), 6))
+    if settings.weights is None:
         return fresh
-    # A head on frozen features learns from the beginning, but soon knows a few hundred pictures by
-    # heart.
-    return (
-        round(fresh / 10, 6)
-        if recipe.freeze != "all"
-        else HEAD
-        if recipe.optimizer in ("sgd", "nesterov")
-        else 1e-3
-    )
+    if settings.freeze != "all":
+        return round(fresh / 10, 6)
+    # A head on frozen features learns from the beginning, but soon overfits a few hundred images.
+    return HEAD if settings.optimizer in ("sgd", "nesterov") else 1e-3
 
 
-def _trial(prepared: Prepared, recipe: Recipe, where: torch.device) -> int:
+def _threads(prepared: Prepared, settings: SharedSettings, where: torch.device) -> int:
     """Which number of threads takes this network through a batch quickest."""
+    if where.type != "cpu":
+        return 1
     with torch.random.fork_rng(devices=[]):
-        network = built(prepared.room, recipe)
-        state = fresh(prepared.room, network, recipe, where)
+        network = built(prepared.spec, settings)
+        trial = replace(prepared, settings=settings.model_copy(update={"epochs": 10_000}))
+        state = fresh(trial, network, where)
+        if not state.optimizers:
+            return torch.get_num_threads()
         views = prepared.part("train")
-        run = steps(
-            prepared.room,
-            views.part(np.arange(len(views))),
-            replace(recipe, epochs=10_000),
-            state,
-            where,
-        )
+        every = views.part(np.arange(len(views)))
+        run = steps(prepared.training, every, trial.settings, state, where)
         return machine.fastest_threads(lambda: next(run))
 
 
-def fresh(room: Task, network: nn.Module, recipe: Recipe, where: torch.device) -> State:
-    machine.place(network, where, machine.memory_format(recipe))
-    rates = transfer.rates(network, recipe, room.input)
-    return State(network, [optimizer(recipe, named, rates) for named in room.turns(network)])
+def fresh(prepared: Prepared, network: nn.Module, where: torch.device) -> State:
+    """The state that a run begins with: one optimizer per phase."""
+    settings = prepared.settings
+    machine.place(network, where, machine.memory_format(settings))
+    rates = transfer.rates(network, settings, prepared.preprocess.input_shape)
+    phases = prepared.training.phases(network)
+    return State(network, [optimizer(settings, phase.parameters, rates) for phase in phases])

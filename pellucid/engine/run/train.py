@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,15 +21,15 @@ from ...core.errors import INTERRUPTED, DataError, ModelError, PellucidError, Us
 from ...core.files import write_text
 from ...core.rng import Draws, generator
 from ...plots import formatting
+from ...tasks.settings import SharedSettings
 from . import checkpoint, features, finish, folders, machine, pretrained, processes
-from . import settings as recipes
+from . import settings as configuration
 from .checkpoint import State
 from .epoch import close_epoch, epochs_without_gain
 from .loop import steps
-from .prepare import Prepared, prepare, with_weights
+from .prepare import Prepared, prepare, resolve_task, with_weights
 from .progress import Say, clock
 from .resolve import built, fresh, settled
-from .settings import Recipe
 
 # Within an epoch the state is saved this often; it is always saved at the end of one.
 SAVE_EVERY = 300.0
@@ -62,7 +62,7 @@ def train(
     to its end.
 
     data: a folder, file or built-in name (see `pellucid check`). recipe: a TOML file whose settings
-    hold where none is given here. settings: those of `Recipe` by name. Raises UsageError,
+    hold where none is given here. settings: by the names that the options have. Raises UsageError,
     DataError, ModelError, NonFiniteLoss, MachineError, Interrupted.
     """
     folder = None
@@ -74,11 +74,13 @@ def train(
             Say(quiet).line(f"{folder}: this run is finished; there is nothing to resume")
             return Run(folder, folders.read_json(folder / "summary.json"))
     elif recipe is not None:
-        named, from_file = recipes.load(Path(recipe))
+        named, from_file = configuration.load(Path(recipe))
         data, settings = data or named, from_file | settings
     if data is None:
         raise UsageError("no data: say what to train on, as in `pellucid train my_photos/`")
-    wanted = recipes.make(**settings)
+    given = {key: value for key, value in settings.items() if value is not None}
+    configuration.check(given)
+    wanted = configuration.of(resolve_task(given, data), given)
     where = machine.device(wanted.device)
     with (
         processes.joined(where),
@@ -87,12 +89,12 @@ def train(
     ):
         say = Say(quiet or processes.rank() > 0)
         started = time.perf_counter()
-        prepared = _prepared(data, wanted, folder, say)
+        prepared = _prepared(data, given, folder, say)
         _say_what_was_found(prepared, say)
-        network = built(prepared.room, prepared.recipe)
-        prepared = replace(prepared, recipe=settled(prepared, network, where))
+        network = built(prepared.spec, prepared.settings)
+        prepared = replace(prepared, settings=settled(prepared, network, where))
         folder = _folder(prepared, folder, data, name, network, say)
-        with machine.threads(prepared.recipe.threads):
+        with machine.threads(prepared.settings.threads):
             try:
                 state = _state(prepared, network, where, folder, say)
                 reading = time.perf_counter() - started
@@ -117,7 +119,7 @@ def _resumed(folder: Path, given: dict[str, Any]) -> tuple[Path, str, dict[str, 
             f"runs are found under {folders.RUNS}/"
         )
     try:
-        named, settings = recipes.load(recipe)
+        named, settings = configuration.load(recipe)
     except UsageError as error:
         raise ModelError(f"{error}; start a new run") from None
     if named is None:
@@ -129,11 +131,11 @@ def _resuming(folder: Path) -> str:
     return shlex.join(["pellucid", "train", "--resume", str(folder)])
 
 
-def _prepared(data: str | Path, recipe: Recipe, folder: Path | None, say: Say) -> Prepared:
+def _prepared(data: str | Path, given: dict[str, Any], folder: Path | None, say: Say) -> Prepared:
     """The data, which for a resumed run must be what it was."""
     if folder is None:
-        recipe, given = with_weights(recipe, data)
-        return prepare(data, recipe, say, given=given)
+        given, weights = with_weights(given, data)
+        return prepare(data, given, say, weights=weights)
     before = folders.read_json(folder / "data.json")
     if not isinstance(before, dict) or "fingerprint" not in before:
         raise ModelError(f"{folder / 'data.json'}: damaged (no fingerprint); start a new run")
@@ -142,12 +144,8 @@ def _prepared(data: str | Path, recipe: Recipe, folder: Path | None, say: Say) -
         "start a new run"
     )
     try:
-        prepared = prepare(
-            data,
-            recipe,
-            say,
-            given=pretrained.stored(before.get("preprocessing"), folder / "data.json"),
-        )
+        weights = pretrained.stored(before.get("preprocessing"), folder / "data.json")
+        prepared = prepare(data, given, say, weights=weights)
     except UsageError:  # settings that fitted the data do so no longer
         raise changed from None
     if before["fingerprint"] != prepared.facts["fingerprint"]:
@@ -181,23 +179,23 @@ def _folder(
         import json
 
         place = data if str(data) == "digits" else Path(data).absolute()
-        described = anatomy.describe(network, prepared.room.input)
+        described = anatomy.describe(network, prepared.preprocess.input_shape)
         files = {
-            "recipe.toml": prepared.recipe.to_toml(str(place)),
+            "recipe.toml": configuration.to_toml(prepared.settings, str(place)),
             "command.txt": shlex.join(_command()) + "\n",
             "environment.json": json.dumps(machine.environment(), indent=2),
             "data.json": json.dumps(
-                prepared.facts | pretrained.credit(prepared.recipe), indent=2, ensure_ascii=False
+                prepared.facts | pretrained.credit(prepared.settings), indent=2, ensure_ascii=False
             ),
             "splits.csv": folders.table(prepared.split_rows()),
             "anatomy.json": json.dumps(described.to_json(), indent=2),
         }
-        folder = folders.create(prepared.room.name, name or prepared.reading.name, files)
+        folder = folders.create(prepared.task.name, name or prepared.dataset.name, files)
         _draw_batch(prepared, folder)
-        for plot, svg in prepared.room.plots.items():
+        for plot, svg in prepared.training.plots.items():
             write_text(folder / "plots" / f"{plot}.svg", svg)
         say.line(
-            f"{prepared.room.design}: {described.parameters:,} parameters, {described.macs:,} "
+            f"{prepared.architecture}: {described.parameters:,} parameters, {described.macs:,} "
             "multiplications a picture\n"
             f"run folder: {folder}"
         )
@@ -216,26 +214,26 @@ def _command() -> list[str]:
 def _draw_batch(prepared: Prepared, folder: Path) -> None:
     from ...plots.annotate import sheet
 
-    views = prepared.part("train")
-    chosen = prepared.room.order(
-        views.samples, views.counts, 0, generator(prepared.recipe.seed, 0)
-    )[0][:32]
-    batch = prepared.room.augment(views.some(chosen), Draws(prepared.recipe.seed, 0, chosen), 0.0)
-    pictures, titles = zip(*prepared.room.show(batch), strict=True)
-    folders.write_picture(folder / "samples" / "batch.png", sheet(pictures, titles, columns=8))
+    views, training, seed = prepared.part("train"), prepared.training, prepared.settings.seed
+    order = training.batches(views.samples, views.counts, 0, generator(seed, 0))
+    if not order:
+        return
+    chosen = order[0][:32]
+    batch = training.augment(views.some(chosen), Draws(seed, 0, chosen), 0.0)
+    images, captions = zip(*training.preview_batch(batch), strict=True)
+    folders.write_picture(folder / "samples" / "batch.png", sheet(images, captions, columns=8))
 
 
 def _state(
     prepared: Prepared, network: nn.Module, where: torch.device, folder: Path, say: Say
 ) -> State:
-    state = fresh(prepared.room, network, prepared.recipe, where)
+    state = fresh(prepared, network, where)
     saved = folder / "checkpoint.safetensors"
     if saved.exists():
         checkpoint.load_state(saved, state)
-    elif prepared.recipe.weights is not None:
-        pretrained.begin(
-            network, prepared.room, prepared.recipe, prepared.part("train"), where, say
-        )
+    elif prepared.settings.weights is not None:
+        views = prepared.part("train")
+        pretrained.begin(network, prepared.spec, prepared.settings, views, where, say)
         _save(folder, state)  # from here on the run does not need the weights' file
     return state
 
@@ -247,17 +245,16 @@ def _learn(prepared: Prepared, state: State, where: torch.device, folder: Path, 
         return
     started = saved = time.perf_counter()
     before = state.seconds
-    prepared = features.views(prepared, state.network, where, say)
-    room, recipe = prepared.room, prepared.recipe
-    views, validation = prepared.part("train"), prepared.part("validation")
+    prepared, head = features.cached(prepared, state.network, where, say)
+    settings, views = prepared.settings, prepared.part("train")
     with _ctrl_c() as asked:
-        for step in steps(room, views, recipe, state, where):
+        for step in steps(prepared.training, views, settings, state, where, head):
             state.seconds = before + time.perf_counter() - started
             if step.last:
-                close_epoch(room, validation, recipe, state, step, where)
+                close_epoch(prepared, state, step, where, head)
                 _save(folder, state)
                 saved = time.perf_counter()
-                say.line(_line(state, recipe))
+                say.line(_line(state, settings))
             elif time.perf_counter() - saved > SAVE_EVERY:
                 _save(folder, state)
                 saved = time.perf_counter()
@@ -272,8 +269,10 @@ def _learn(prepared: Prepared, state: State, where: torch.device, folder: Path, 
                 raise Interrupted(
                     f"interrupted after step {step.number + 1}; go on with: {_resuming(folder)}"
                 )
-            if step.last and 0 < recipe.patience <= epochs_without_gain(state.history):
-                say.line(f"no better validation score for {recipe.patience} epochs: stopping early")
+            if step.last and 0 < settings.patience <= epochs_without_gain(state.history):
+                say.line(
+                    f"no better validation score for {settings.patience} epochs: stopping early"
+                )
                 break
     state.done = True
     _save(folder, state)
@@ -306,24 +305,33 @@ def _save(folder: Path, state: State) -> None:
             write_text(folder / "metrics.csv", folders.table(state.history))
 
 
-def _line(state: State, recipe: Recipe) -> str:
+def _line(state: State, settings: SharedSettings) -> str:
+    """The epoch in one line: losses, scores of validation, time left."""
     row = state.history[-1]
-    assert recipe.epochs is not None
-    left = state.seconds / len(state.history) * (recipe.epochs - len(state.history))
-    said = {
+    assert settings.epochs is not None
+    left = state.seconds / len(state.history) * (settings.epochs - len(state.history))
+    scores = {
         key.removeprefix("validation_"): value
         for key, value in row.items()
         if key.startswith("validation_")
     }
-    shown = [f"validation loss {said.pop('loss'):.4f}"] if "loss" in said else []
+    shown = [f"validation loss {scores.pop('loss'):.4f}"] if "loss" in scores else []
     shown += [
         f"{formatting.named(key)} {formatting.said(key, value, '{:.2%}'.format)}"
-        for key, value in said.items()
+        for key, value in scores.items()
         if key != "score"
     ]
-    best = " *" if state.best_epoch == row["epoch"] else ""
+    best = " *" if scores and state.best_epoch == row["epoch"] else ""
     return (
-        f"epoch {int(row['epoch']):>3}/{recipe.epochs}  loss "
-        f"{row.get('train_loss', row['train_total']):.4f}  "
-        f"{'  '.join(shown)}  {clock(left)} left{best}"
+        f"epoch {int(row['epoch']):>3}/{settings.epochs}  {_losses(row)}  "
+        f"{'  '.join([*shown, clock(left)])} left{best}"
     )
+
+
+def _losses(row: Mapping[str, float]) -> str:
+    """`loss 0.1234`, or the total of each phase: `critic loss 0.1234  generator loss 0.5678`."""
+    if "train_loss" in row or "train_total" in row:
+        return f"loss {row.get('train_loss', row.get('train_total', 0.0)):.4f}"
+    totals = {k: v for k, v in row.items() if k.startswith("train_") and k.endswith("/total")}
+    names = {k.removeprefix("train_").removesuffix("/total"): v for k, v in totals.items()}
+    return "  ".join(f"{name} loss {value:.4f}" for name, value in names.items())

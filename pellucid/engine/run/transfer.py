@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...anatomy.trace import shadow_of
 from ...core.errors import UsageError
-from .settings import Recipe
+from ...tasks.settings import SharedSettings
 
 Norm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
 
@@ -97,41 +97,47 @@ def leaves(tensor: Tensor, seen: set[Any]) -> list[Tensor]:
     return found
 
 
-def _frozen(network: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) -> list[Stage]:
+def _frozen(
+    network: nn.Module, settings: SharedSettings, input_shape: tuple[int, ...]
+) -> list[Stage]:
     """The stages that stay as they are. Raises UsageError for more than there are, or for stages in
     which nothing could learn."""
-    if recipe.freeze in (None, "0"):
+    if settings.freeze in (None, "0"):
         return []
     found = stages_of_features(network, input_shape)
-    count = len(found) if recipe.freeze == "all" else int(recipe.freeze)
+    count = len(found) if settings.freeze == "all" else int(settings.freeze)
     if count > len(found):
         raise UsageError(
-            f"freeze: {recipe.model} has {len(found)} stages before its head, not {count}; write 0 "
+            f"freeze: {settings.model} has {len(found)} stages before its head, not {count}; "
+            "write 0 "
             f"to {len(found)}, or all"
         )
     if not any(stage.parameters for stage in found[:count]):
         raise UsageError(
-            f"freeze: {recipe.model} has no weights in its first stages ({count}) that could stay "
+            f"freeze: {settings.model} has no weights in its first stages ({count}) that could "
+            "stay "
             "as they are; leave out freeze"
         )
     return found[:count]
 
 
-def freeze(network: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) -> None:
-    """Takes the gradient from the stages that `recipe.freeze` names, counted from the picture.
+def freeze(network: nn.Module, settings: SharedSettings, input_shape: tuple[int, ...]) -> None:
+    """Takes the gradient from the stages that `settings.freeze` names, counted from the picture.
     Raises UsageError."""
-    for stage in _frozen(network, recipe, input_shape):
+    for stage in _frozen(network, settings, input_shape):
         for name in stage.parameters:
             network.get_parameter(name).requires_grad_(False)
 
 
-def norms_kept(recipe: Recipe) -> bool:
+def norms_kept(settings: SharedSettings) -> bool:
     """Weights of others come with statistics of more pictures than are at hand here; a fresh
     network has none worth keeping."""
-    return recipe.norms == "kept" if recipe.norms else recipe.weights is not None
+    return settings.norms == "kept" if settings.norms else settings.weights is not None
 
 
-def quiet(network: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) -> list[nn.Module]:
+def quiet(
+    network: nn.Module, settings: SharedSettings, input_shape: tuple[int, ...]
+) -> list[nn.Module]:
     """The modules that stay in evaluation mode in training: frozen ones, whose dropout and
     statistics rest too, and norms of the trunk that are kept; those of a detector's neck and head
     are fresh, and learn.
@@ -141,12 +147,12 @@ def quiet(network: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) -> l
     """
     frozen = [
         network.get_submodule(name)
-        for stage in _frozen(network, recipe, input_shape)
+        for stage in _frozen(network, settings, input_shape)
         for name in stage.modules
     ]
     return frozen + (
         [module for module in trunk(network)[1].modules() if isinstance(module, Norm)]
-        if norms_kept(recipe)
+        if norms_kept(settings)
         else []
     )
 
@@ -158,14 +164,16 @@ def learning(network: nn.Module, resting: Sequence[nn.Module]) -> None:
         module.eval()
 
 
-def rates(network: nn.Module, recipe: Recipe, input_shape: tuple[int, ...]) -> Mapping[str, float]:
-    """The rate of each parameter as a share of the recipe's: `stage_lr` to the power of its stage's
+def rates(
+    network: nn.Module, settings: SharedSettings, input_shape: tuple[int, ...]
+) -> Mapping[str, float]:
+    """The rate of each parameter as a share of the settings: `stage_lr` to the power of its stage's
     distance from the head.
 
     Discriminative fine-tuning (Howard and Ruder 2018, section 3.2, where the share is 1/2.6).
     Stages without parameters do not count.
     """
-    share = recipe.stage_lr or 1.0
+    share = settings.stage_lr or 1.0
     if share == 1:
         return {}
     found = [names for names in stages(network, input_shape) if names]

@@ -1,5 +1,4 @@
-"""Training that leaves nothing behind: for searches,
-which look at validation alone and keep the numbers."""
+"""Training that leaves nothing behind, for searches: they look at validation alone."""
 
 from __future__ import annotations
 
@@ -19,34 +18,32 @@ from .resolve import built, fresh, settled
 
 
 def begun(prepared: Prepared, where: torch.device) -> tuple[Prepared, State]:
-    """With its recipe settled, and a state that nothing was learnt in,
-    with the weights that the recipe begins with."""
-    network = built(prepared.room, prepared.recipe)
-    recipe = settled(prepared, network, where)
-    with machine.threads(recipe.threads):
-        state = fresh(prepared.room, network, recipe, where)
-        if recipe.weights is not None:
-            pretrained.begin(
-                network, prepared.room, recipe, prepared.part("train"), where, Say(quiet=True)
-            )
-    return replace(prepared, recipe=recipe), state
+    """With its settings complete, and a fresh state, with the initial weights of the settings."""
+    network = built(prepared.spec, prepared.settings)
+    prepared = replace(prepared, settings=settled(prepared, network, where))
+    with machine.threads(prepared.settings.threads):
+        state = fresh(prepared, network, where)
+        if prepared.settings.weights is not None:
+            views, say = prepared.part("train"), Say(quiet=True)
+            pretrained.begin(network, prepared.spec, prepared.settings, views, where, say)
+    return prepared, state
 
 
 def epochs(prepared: Prepared, where: torch.device) -> Iterator[dict[str, float]]:
-    """A fresh network learns by `prepared.recipe`; after each epoch the row of `metrics.csv` comes
-    out. Test pictures are not looked at.
+    """A fresh network is trained by `prepared.settings`; after each epoch the row of `metrics.csv`
+    comes out. Test images are not looked at.
 
     Leaving the iteration early ends the training. Raises what the loop raises, NonFiniteLoss above
     all.
     """
     with torch.random.fork_rng(devices=[]):
         prepared, state = begun(prepared, where)
-        recipe = prepared.recipe
-        with machine.threads(recipe.threads):
-            prepared = features.views(prepared, state.network, where, Say(quiet=True))
-            validation, started = prepared.part("validation"), time.perf_counter()
-            for step in steps(prepared.room, prepared.part("train"), recipe, state, where):
+        settings = prepared.settings
+        with machine.threads(settings.threads):
+            prepared, head = features.cached(prepared, state.network, where, Say(quiet=True))
+            views, started = prepared.part("train"), time.perf_counter()
+            for step in steps(prepared.training, views, settings, state, where, head):
                 if step.last:
                     state.seconds = time.perf_counter() - started
-                    close_epoch(prepared.room, validation, recipe, state, step, where)
+                    close_epoch(prepared, state, step, where, head)
                     yield state.history[-1]

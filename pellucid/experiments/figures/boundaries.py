@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...engine.run.settings import make
 from ...models import create
+from ...tasks.settings import SharedSettings
 from .paper import Panel, write_svg
 from .practice import asked, digits, fit, seeded
 
@@ -85,7 +85,7 @@ def _network(name: str, x: np.ndarray, y: np.ndarray) -> Answer:
                 network,
                 tensor(x),
                 torch.from_numpy(y),
-                make(optimizer="adamw", lr=0.01, weight_decay=0.01),
+                SharedSettings(optimizer="adamw", lr=0.01, weight_decay=0.01),
                 400,
             ),
             maxlen=0,

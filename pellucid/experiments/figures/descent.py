@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from ...engine.run.optim import optimizer
-from ...engine.run.settings import make
+from ...tasks.settings import SharedSettings
 from .paper import COLOURS, Panel, decades, end_names, write_svg
 
 Surface = Callable[[Any, Any], Any]
@@ -49,7 +49,7 @@ def descend(
     """
     point = torch.nn.Parameter(torch.tensor(start, dtype=torch.float64))
     way = [point.detach().numpy().copy()]
-    method = optimizer(make(weight_decay=0.0, **settings), [("point", point)])
+    method = optimizer(SharedSettings(weight_decay=0.0, **settings), [("point", point)])
     for _ in range(steps):
         method.zero_grad()
         surface(point[0], point[1]).backward()

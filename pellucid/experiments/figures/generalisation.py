@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from ...core.rng import generator
-from ...engine.run.settings import make
 from ...models import create
+from ...tasks.settings import SharedSettings
 from .paper import Panel, end_names, write_svg
 from .practice import asked, digits, fit, seeded, standard
 
@@ -52,8 +52,8 @@ def lesson(notation: str, weight_decay: float) -> Lesson:
     steps, training, validation = [], [], []
     with seeded():
         network = create(notation, 10, 1, (8, 8))
-        recipe = make(optimizer="adamw", lr=0.001, weight_decay=weight_decay)
-        for step, _ in enumerate(fit(network, x[:TRAINING], taught, recipe, STEPS), start=1):
+        settings = SharedSettings(optimizer="adamw", lr=0.001, weight_decay=weight_decay)
+        for step, _ in enumerate(fit(network, x[:TRAINING], taught, settings, STEPS), start=1):
             if step % EVERY == 0:
                 steps.append(step)
                 training.append(F.cross_entropy(asked(network, x[:TRAINING]), taught).item())

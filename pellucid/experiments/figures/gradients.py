@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...engine.run.settings import make
 from ...models import create
 from ...plots import svg
+from ...tasks.settings import SharedSettings
 from .paper import Panel, decades, write_svg
 from .practice import digits, fit, seeded, standard
 
@@ -38,7 +38,12 @@ def course(notation: str) -> Course:
         network = create(notation, 10, 1, (8, 8))
         weights = [parameter for parameter in network.parameters() if parameter.ndim > 1]
         for loss in fit(
-            network, x, y, make(optimizer="adam", lr=0.005, weight_decay=0.0), STEPS, BATCH
+            network,
+            x,
+            y,
+            SharedSettings(optimizer="adam", lr=0.005, weight_decay=0.0),
+            STEPS,
+            BATCH,
         ):
             norms.append(
                 [

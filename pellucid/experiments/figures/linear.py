@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...engine.run.settings import make
 from ...models import create
 from ...plots import svg
+from ...tasks.settings import SharedSettings
 from .paper import write_svg
 from .practice import asked, digits, fit, seeded, standard
 
@@ -24,9 +24,9 @@ def learned() -> tuple[np.ndarray, np.ndarray, float]:
     pictures, classes = digits()
     x, y = standard(pictures), torch.from_numpy(classes)
     network = create("softmax_regression", 10, 1, (8, 8))
-    recipe = make(optimizer="sgd", lr=0.1, weight_decay=0.03)
+    settings = SharedSettings(optimizer="sgd", lr=0.1, weight_decay=0.03)
     with seeded():
-        deque(fit(network, x[:TRAINING], y[:TRAINING], recipe, 300), maxlen=0)
+        deque(fit(network, x[:TRAINING], y[:TRAINING], settings, 300), maxlen=0)
         right = asked(network, x[TRAINING:]).argmax(1) == y[TRAINING:]
     means = np.stack([pictures[:TRAINING][classes[:TRAINING] == c].mean(axis=0) for c in range(10)])
     return (

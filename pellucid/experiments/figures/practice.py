@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ...core.rng import generator
 from ...engine.run.optim import optimizer
-from ...engine.run.settings import Recipe
+from ...tasks.settings import SharedSettings
 
 
 def digits() -> tuple[np.ndarray, np.ndarray]:
@@ -45,16 +45,23 @@ def seeded(seed: int = 0) -> Iterator[None]:
 
 
 def fit(
-    network: nn.Module, x: Tensor, y: Tensor, recipe: Recipe, steps: int, batch: int | None = None
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    settings: SharedSettings,
+    steps: int,
+    batch: int | None = None,
 ) -> Iterator[float]:
     """Trains by cross-entropy and yields the loss after each step, with its gradients still in
     place. batch: all pictures by default."""
-    method = optimizer(recipe, list(network.named_parameters()))
+    method = optimizer(settings, list(network.named_parameters()))
     for step in range(steps):
         chosen = (
             slice(None)
             if batch is None
-            else torch.from_numpy(generator(recipe.seed, step).choice(len(y), batch, replace=False))
+            else torch.from_numpy(
+                generator(settings.seed, step).choice(len(y), batch, replace=False)
+            )
         )
         network.train()
         method.zero_grad()

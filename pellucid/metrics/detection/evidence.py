@@ -1,5 +1,4 @@
-"""Everything that detections say of a detector, with intervals; and of two detectors,
-asked about the same pictures."""
+"""All figures of a detector, with intervals."""
 
 from __future__ import annotations
 
@@ -8,27 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from ..evidence import RESAMPLES, UNDEFINED, Score, chance_of, wilson
+from ..significance import UNDEFINED, Score, interval, resamples
 from . import coco
 from .errors import table_of_errors
 from .precision import (
     RECALLS,
     SIZES,
-    THRESHOLDS,
     average_precision,
     curve,
     highest_recall,
     judge,
     mean_precision,
-    resamples,
 )
 from .table import Table
-from .threshold import per_picture
+from .threshold import per_image
 
-BOOTSTRAP = f"bootstrap 95 %, {RESAMPLES} resamples of pictures"
-FLAT = "Wilson 95 %, pictures"
-# The thresholds of overlap that each score is the mean over.
-SCORES = {"map": THRESHOLDS, "map50": THRESHOLDS[:1]}
 # Points of a curve that is drawn, of 101.
 _EVERY = 2
 
@@ -38,11 +31,12 @@ def evaluation(
 ) -> dict[str, Any]:
     """All scores, ready for JSON; values of average precision are those of faster-coco-eval.
 
-    threshold: what is believed, for precision, recall and F1 at IoU 0.5 (all classes together, and
-    each). A class without objects has no average precision and is left out of means. Raises
-    UsageError where faster-coco-eval is not installed.
+    threshold: the score from which on a detection counts, for precision, recall and F1 at IoU 0.5
+    (all classes together, and each). A class without objects has no average precision and is left
+    out of means. Raises UsageError where faster-coco-eval is not installed.
     """
-    reference, weights = coco.evaluate(table), resamples(table.pictures, seed)
+    reference = coco.evaluate(table)
+    weights = np.ascontiguousarray(resamples(table.pictures, seed).T)
     judged = judge(table)
     drawn = average_precision(judged, weights)
     seen = judged.positives > 0
@@ -102,43 +96,12 @@ def _mean(values: np.ndarray, drawn: np.ndarray, seen: np.ndarray) -> Score:
     return interval(float(np.nanmean(values)), drawn, pictures[pictures > 0])
 
 
-def interval(value: float, drawn: np.ndarray, pictures: np.ndarray) -> Score:
-    """A score from 0 to 1 with the middle 95 % of its resamples.
-
-    Where all is right, or nothing, no resample can show otherwise; Wilson's limits of as many
-    pictures can, those of several classes combined (Zou and Donner 2008). pictures: how many hold
-    each class. No interval where one picture alone counts, or where all resamples are alike: they
-    would claim to be certain.
-    """
-    drawn = drawn[~np.isnan(drawn)]
-    if pictures.sum() < 2:
-        return UNDEFINED | {"value": value}
-    if value in (0.0, 1.0):
-        reach = np.array([wilson(0, n)[1] for n in pictures])
-        far = float(np.sqrt((reach**2).sum()) / len(reach))
-        return {
-            "value": value,
-            "low": max(0.0, value - far) if value else 0.0,
-            "high": 1.0 if value else min(1.0, far),
-            "interval": FLAT,
-        }
-    if not len(drawn) or np.ptp(drawn) < 1e-12:
-        return UNDEFINED | {"value": value}
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return {
-        "value": value,
-        "low": float(min(low, value)),
-        "high": float(max(high, value)),
-        "interval": BOOTSTRAP,
-    }
-
-
 def _believed(
     table: Table, threshold: float, weights: np.ndarray
 ) -> dict[str | int, dict[str, Score]]:
     """Precision, recall and F1 at a threshold: of "all" classes together,
     and of each by its number."""
-    counts = per_picture(table, threshold)
+    counts = per_image(table, threshold)
     ones = [each.sum(axis=0) for each in counts]
     drawn = [each.T @ weights for each in counts]
     named: dict[str | int, dict[str, Score]] = {
@@ -180,44 +143,4 @@ def _shares(right: Any, wrong: Any, objects: Any) -> dict[str, np.ndarray]:
         "precision": share(right, right + wrong),
         "recall": share(right, objects),
         "f1": share(2 * right, right + wrong + objects),
-    }
-
-
-def gain(score: str, ours: Table, *theirs: Table, seed: int = 0) -> dict[str, Any]:
-    """What one detector gains in "map" or "map50" over another, or over the mean of several, on the
-    same P pictures.
-
-    Returns `ours` and `theirs`, their difference (`value`, `low`, `high`, `interval`) and its `p`;
-    None, and p 1, without objects; no interval where one picture alone has objects. The same
-    pictures are drawn for all. p is twice the smaller share of resamples on one side of 0 (Davison
-    and Hinkley 1997, 4.4). Where none reaches 0 it is the normal one, from their standard
-    deviation, but not below the sign test's of P pictures, 2·½^P.
-    Raises ValueError for other pictures.
-    """
-    if {(table.pictures, len(table.objects)) for table in theirs} != {
-        (ours.pictures, len(ours.objects))
-    }:
-        raise ValueError(
-            "a paired test needs the same pictures, and the same objects in them, for all detectors"
-        )
-    judged = [judge(table, SCORES[score]) for table in (ours, *theirs)]
-    first, *others = (float(mean_precision(average_precision(each))[0]) for each in judged)
-    if np.isnan(first):
-        return UNDEFINED | {"ours": None, "theirs": None, "p": 1.0}
-    weights = resamples(ours.pictures, seed)
-    drawn, *rivals = (mean_precision(average_precision(each, weights)) for each in judged)
-    drawn, value = drawn - np.mean(rivals, axis=0), first - float(np.mean(others))
-    low, high = np.nanquantile(drawn, [0.025, 0.975])
-    span = {
-        "value": value,
-        "low": float(min(low, value)),
-        "high": float(max(high, value)),
-        "interval": BOOTSTRAP,
-    }
-    if judged[0].positives.any(axis=1).sum() < 2:
-        span = UNDEFINED | {"value": value}
-    return span | {
-        "ours": first,
-        "theirs": float(np.mean(others)),
-        "p": chance_of(value, drawn[~np.isnan(drawn)], ours.pictures),
     }

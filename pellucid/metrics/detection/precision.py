@@ -1,5 +1,5 @@
-"""Average precision with 101 recalls, as COCO's,
-of any number of resamples of the pictures at once."""
+"""Average precision with 101 recalls, as COCO's, of any number of resamples of the images at
+once."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.boxes import area
-from ...core.rng import generator
-from ..evidence import RESAMPLES
 from .table import LEFT_OUT, LIMIT, RIGHT, WRONG, Table, match, outcomes, pairs
 
 # 0.5 to 0.95 in steps of 0.05, and the recalls that precision is looked up at, in the very
@@ -53,19 +51,6 @@ def judge(
     if limit is not None:
         outcome[:, table.rank >= limit] = LEFT_OUT
     return Judged(table.labels, table.picture, outcome, table.positives(~unwanted))
-
-
-def resamples(pictures: int, seed: int = 0) -> np.ndarray:
-    """P×1000: how often each picture is drawn in each resample. The same for all detectors that are
-    asked about as many pictures."""
-    drawn = generator(seed, pictures).integers(
-        pictures, size=(pictures, RESAMPLES)
-    ) * RESAMPLES + np.arange(RESAMPLES)
-    return (
-        np.bincount(drawn.ravel(), minlength=pictures * RESAMPLES)
-        .reshape(pictures, RESAMPLES)
-        .astype(np.float64)
-    )
 
 
 def average_precision(judged: Judged, weights: np.ndarray | None = None) -> np.ndarray:

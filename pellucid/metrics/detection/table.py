@@ -1,21 +1,38 @@
-"""All answers and truths of a set of pictures in flat arrays,
-and which answer found which object."""
+"""All detections and targets of a set of images in flat arrays, and which detection found which
+object."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from ...core.boxes import area
-from ...core.types import Objects, Prediction
+from ...core.types import Objects
 
 RIGHT, WRONG, LEFT_OUT = 1, 0, -1
 # COCO looks at so many detections of a class in a picture.
 LIMIT = 100
 # Pairs of boxes that are compared at once: 64 MB of coordinates.
 _CHUNK = 1_000_000
+
+
+class Detections(Protocol):
+    """What is read of the result for one image."""
+
+    @property
+    def boxes(self) -> np.ndarray:
+        """float64 D×4, x1 y1 x2 y2 in pixels."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """float64 D, from 0 to 1."""
+
+    @property
+    def class_ids(self) -> np.ndarray:
+        """int64 D, indices of classes."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,19 +81,17 @@ class Pairs:
         return Pairs(self.detection[which], self.object[which], self.overlap[which])
 
 
-def gather(targets: Sequence[Objects], answers: Sequence[Prediction], classes: int) -> Table:
-    """truths and answers of P pictures, one each, in the same order.
-    Raises ValueError where they are not as many."""
-    if len(targets) != len(answers):
-        raise ValueError(f"{len(answers)} answers need a truth each, not {len(targets)}")
-    counts = np.array(
-        [len(answer.scores) for answer in answers if answer.scores is not None], np.int64
-    )
+def gather(targets: Sequence[Objects], results: Sequence[Detections], classes: int) -> Table:
+    """targets, results: of P images, one each, in the same order. Raises ValueError where they are
+    not as many."""
+    if len(targets) != len(results):
+        raise ValueError(f"{len(results)} results need a target each, not {len(targets)}")
+    counts = np.array([len(result.scores) for result in results], np.int64)
     owner = np.repeat(np.arange(len(targets)), [len(target) for target in targets])
-    picture = np.repeat(np.arange(len(answers)), counts)
+    picture = np.repeat(np.arange(len(results)), counts)
     boxes, scores, labels = (
-        _stacked(answers, name, width)
-        for name, width in (("boxes", 4), ("scores", 1), ("labels", 1))
+        _stacked(results, name, width)
+        for name, width in (("boxes", 4), ("scores", 1), ("class_ids", 1))
     )
     scores, labels = scores.ravel(), labels.ravel().astype(np.int64)
     order = np.argsort(-scores, kind="stable")
@@ -95,13 +110,9 @@ def gather(targets: Sequence[Objects], answers: Sequence[Prediction], classes: i
     )
 
 
-def _stacked(answers: Sequence[Prediction], name: str, width: int) -> np.ndarray:
-    return np.concatenate(
-        [
-            np.zeros((0, width)),
-            *(np.asarray(getattr(answer, name)).reshape(-1, width) for answer in answers),
-        ]
-    )
+def _stacked(results: Sequence[Detections], name: str, width: int) -> np.ndarray:
+    parts = (np.asarray(getattr(result, name)).reshape(-1, width) for result in results)
+    return np.concatenate([np.zeros((0, width)), *parts])
 
 
 def places(groups: np.ndarray) -> np.ndarray:

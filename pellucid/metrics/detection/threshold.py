@@ -1,5 +1,5 @@
-"""The score from which on a detection is believed: chosen for an aim,
-and how good the answers above it are."""
+"""The score from which on a detection counts: chosen for an aim, and how good the detections above
+it are."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...core.errors import UsageError
-from ...core.types import Objects, Prediction
+from ...core.types import Objects
 from .precision import THRESHOLDS, judge
-from .table import LEFT_OUT, RIGHT, WRONG, Table, gather
+from .table import LEFT_OUT, RIGHT, WRONG, Detections, Table, gather
 
-# What is believed where nothing can be learnt about it.
+# The threshold where there are no objects or no detections to choose it by.
 UNKNOWN = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Threshold:
-    """value: detections that score so much or more are believed. precision, recall, f1: at IoU 0.5,
+    """value: detections of this score or more count. precision, recall, f1: at IoU 0.5,
     of all classes together, where it was chosen; None where they are not defined. note: a sentence
     where the aim was not reached; else empty."""
 
@@ -48,9 +48,11 @@ def read_aim(aim: str) -> tuple[str, float]:
     )
 
 
-def choose(aim: str, targets: Sequence[Objects], answers: Sequence[Prediction]) -> Threshold:
-    """The threshold for an aim, from truths and answers of validation pictures at IoU 0.5, all
-    classes together.
+def choose(
+    aim: str, targets: Sequence[Objects], results: Sequence[Detections], classes: int
+) -> Threshold:
+    """The threshold for an aim, from targets and results of validation images at IoU 0.5, all
+    classes together. classes: how many there are.
 
     "f1": the highest F1. "precision p": the highest recall of the thresholds with that precision;
     "recall r": the highest precision of those with that recall. Where none reaches it, the one that
@@ -58,7 +60,7 @@ def choose(aim: str, targets: Sequence[Objects], answers: Sequence[Prediction]) 
     lower score, so that no rounding decides. Raises UsageError for an aim that is none.
     """
     name, least = read_aim(aim)
-    table = gather(targets, answers, max((len(answer.classes) for answer in answers), default=0))
+    table = gather(targets, results, classes)
     scores, right, wrong = _counts(table)
     objects = int((~table.objects.ignore).sum())
     if not len(scores) or not objects:
@@ -100,7 +102,7 @@ def _counts(table: Table) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return scores[last], np.cumsum(outcome == RIGHT)[last], np.cumsum(outcome == WRONG)[last]
 
 
-def per_picture(table: Table, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def per_image(table: Table, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Three float64 P×C, at IoU 0.5: detections that score `threshold` or more and are right, those
     that are wrong, and objects."""
     judged = judge(table, THRESHOLDS[:1], limit=None)

@@ -16,7 +16,7 @@ from .counts import (
     share,
     together,
 )
-from .evidence import Estimate, Units, gain
+from .evidence import Estimate, Units, weighted_means
 from .regions import objects, rand_score
 from .surfaces import both_distances, hausdorff95, surface_distance
 
@@ -26,7 +26,6 @@ __all__ = [
     "both_distances",
     "counts",
     "dice",
-    "gain",
     "hausdorff95",
     "iou",
     "mean_defined",
@@ -40,4 +39,5 @@ __all__ = [
     "share",
     "surface_distance",
     "together",
+    "weighted_means",
 ]

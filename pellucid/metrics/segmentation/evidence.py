@@ -1,25 +1,22 @@
-"""Scores of many masks with intervals: units are drawn again, and everything that is a sum over
-pictures is summed anew."""
+"""Scores of many masks with intervals: units are resampled, and what is a sum over images is summed
+again."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from ..detection.evidence import interval
-from ..detection.precision import resamples
-from ..evidence import RESAMPLES, UNDEFINED, Score, chance_of
+from ..significance import UNDEFINED, Score, interval, resamples
 from .counts import share
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Estimate:
-    """value: of all pictures. drawn: float64 R, of each resample. held: how many units say
-    anything, an element for each class of a mean over classes. unit: what was drawn. NaN where it
-    is not defined."""
+    """value: of all images. drawn: float64 R, of each resample. held: how many units count, an
+    element for each class of a mean over classes. unit: what is resampled. NaN where it is not
+    defined."""
 
     value: float
     drawn: np.ndarray
@@ -27,43 +24,29 @@ class Estimate:
     unit: str
 
     def score(self) -> Score:
-        """Of a share, from 0 to 1: Wilson's limits where all is right, or nothing,
-        for no resample can show otherwise."""
+        """Of a share, from 0 to 1."""
         if np.isnan(self.value):
             return UNDEFINED
-        found = interval(self.value, self.drawn, self.held)
-        return found | {
-            "interval": found["interval"] and found["interval"].replace("pictures", self.unit)
-        }
+        return interval(self.value, self.drawn, self.held, self.unit)
 
     def distance(self) -> Score:
-        """Of a length, from 0 up; no interval where fewer than two units count or all
-        resamples are alike."""
-        drawn = self.drawn[~np.isnan(self.drawn)]
+        """Of a length, from 0 up."""
         if np.isnan(self.value):
             return UNDEFINED
-        if self.held.sum() < 2 or np.ptp(drawn) < 1e-12:
-            return UNDEFINED | {"value": self.value}
-        low, high = np.quantile(drawn, [0.025, 0.975])
-        said = f"bootstrap 95 %, {RESAMPLES} resamples of {self.unit}"
-        return {
-            "value": self.value,
-            "low": float(min(low, self.value)),
-            "high": float(max(high, self.value)),
-            "interval": said,
-        }
+        return interval(self.value, self.drawn, self.held, self.unit, share=False)
 
 
 class Units:
-    """What chance draws: pictures, or groups of them (the patients) where pictures of one group are
-    not independent."""
+    """What is resampled: images, or groups of them (patients) where images of one group are not
+    independent."""
 
     def __init__(self, groups: Sequence[str], seed: int = 0) -> None:
-        """groups: of each picture; all different where each stands alone."""
+        """groups: of each image; all different where each stands alone."""
         names, self.of_picture = np.unique(np.asarray(groups, str), return_inverse=True)
         self.count = len(names)
         self.name = "pictures" if self.count == len(groups) else "groups"
-        self.weights = resamples(self.count, seed)
+        # In the memory order of version 1: products round as they did there.
+        self.weights = np.ascontiguousarray(resamples(self.count, seed).T)
 
     def sums(self, rows: np.ndarray) -> np.ndarray:
         """P×… to U×…."""
@@ -95,24 +78,9 @@ class Units:
         )
 
 
-def gain(ours: Estimate, *theirs: Estimate) -> dict[str, Any]:
-    """What one set of answers gains over another, or over the mean of several, estimated with the
-    same `Units`, so that the same pictures were drawn for all.
-
-    Returns `ours` and `theirs`, their difference (`value`, `low`, `high`, `interval`) and its `p`;
-    None, and p 1, where one is undefined. p is twice the smaller share of resamples on one side of
-    0 (Davison and Hinkley 1997, 4.4); where none reaches 0 the normal one, from their standard
-    deviation, but not below the sign test's of as many units, 2·½^U.
-    """
-    first, other = ours.value, float(np.mean([each.value for each in theirs]))
-    value = first - other
-    if np.isnan(value):
-        return UNDEFINED | {"ours": None, "theirs": None, "p": 1.0}
-    drawn = ours.drawn - np.mean([each.drawn for each in theirs], axis=0)
-    units = int(ours.held.max())
-    found = Estimate(value, drawn, ours.held, ours.unit).distance()
-    return found | {
-        "ours": first,
-        "theirs": other,
-        "p": chance_of(value, drawn[~np.isnan(drawn)], units),
-    }
+def weighted_means(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """R means over P samples of what is not NaN, each sample as often as R×P weights say; NaN where
+    none counts."""
+    known = ~np.isnan(values)
+    sums = np.tensordot(weights, np.stack([np.where(known, values, 0), known], axis=1), axes=1)
+    return share(sums[:, 0], sums[:, 1])

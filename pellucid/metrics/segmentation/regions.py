@@ -25,22 +25,26 @@ def objects(mask: np.ndarray) -> tuple[np.ndarray, int]:
     return numbered, count
 
 
-def rand_score(target: np.ndarray, answer: np.ndarray, regions: np.ndarray | None = None) -> float:
+# Where the objects of an answer are the connected parts of its mask.
+NO_REGIONS = np.empty(0, np.int32)
+
+
+def rand_score(target: np.ndarray, answer: np.ndarray, regions: np.ndarray = NO_REGIONS) -> float:
     """1 − the adapted Rand error: the F1 of pairs of pixels that lie in one object of both masks
     (Arganda-Carreras et al. 2015).
 
-    truth, answer: masks, whose objects are compared. Only pixels in the truth's objects count, so
-    the exact place of a border does not matter, and one gap in a wall, which joins two objects,
-    costs much. In the answer the background is one segment like the others, as in scikit-image's
-    `adapted_rand_error(…, ignore_labels=(0,))`; pairs are of different pixels. NaN where neither
-    side has a pair. regions: the answer's objects themselves, int numbers from 1, where touching
-    ones were parted.
+    target, answer: masks, whose objects are compared. Only pixels in the objects of the target
+    count: the exact place of a border does not matter, and one gap in a wall, which joins two
+    objects, costs much. In the answer the background is one segment like the others, as in
+    scikit-image's `adapted_rand_error(…, ignore_labels=(0,))`; pairs are of different pixels. NaN
+    where neither side has a pair. regions: the objects of the answer, int numbers from 1, where
+    touching ones were separated; else empty.
     """
-    there, _ = objects(target)
-    said, count = objects(answer) if regions is None else (regions, int(regions.max(initial=0)))
-    kept = there > 0
-    both = there[kept].astype(np.int64) * (count + 1) + said[kept]
-    together, mine, yours = (_pairs(which) for which in (both, there[kept], said[kept]))
+    known, _ = objects(target)
+    found, count = (regions, int(regions.max())) if regions.size else objects(answer)
+    kept = known > 0
+    both = known[kept].astype(np.int64) * (count + 1) + found[kept]
+    together, mine, yours = (_pairs(which) for which in (both, known[kept], found[kept]))
     return 2 * together / (mine + yours) if mine + yours else float("nan")
 
 

@@ -1,5 +1,5 @@
-"""What the report says of a classifier: the ladder of methods, confusions, classes, and whether its
-confidence can be trusted."""
+"""What the report says of a classifier: baselines, confusions, classes, calibration and the worst
+errors."""
 
 from __future__ import annotations
 
@@ -9,14 +9,33 @@ from typing import Any
 
 import numpy as np
 
+from ...data.sample import Sample
 from ...plots import curves, svg
-from ...plots.formatting import NARROW, Score, chance, count, interval, percent, plural
+from ...plots.annotate import sheet, to_rgb8
+from ...plots.formatting import (
+    NARROW,
+    Score,
+    chance,
+    count,
+    difference,
+    interval,
+    named,
+    percent,
+    plural,
+)
 from ..page import EVIDENCE, Cell, Column, Figure, Section, Table, Values, drawn, row, scored
+from .inference import ClassificationInference
+from .result import ClassificationResult
+
+ERROR_SHEET = "The wrong answers given with the most confidence."
+PREVIEW = (
+    "Training pictures as they enter the network, fitted and randomly changed. "
+    "If you cannot tell the classes here, neither can it."
+)
+SHOWN = 24  # errors
 
 
 def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Of a finished run: the number, the rest of the sentence that it begins,
-    and what follows from it."""
     test = summary["test"]
     said = f"of {count(pictures(test))} test pictures are answered right."
     return (
@@ -26,8 +45,43 @@ def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
     )
 
 
+def sentences(summary: Mapping[str, Any]) -> list[str]:
+    test = summary["test"]
+    accuracy = test["accuracy"]
+    lines = [
+        f"test:     {accuracy['value']:.2%} of {pictures(test)} pictures right "
+        f"(95 % interval {accuracy['low']:.2%} to {accuracy['high']:.2%})"
+    ]
+    if _score(summary) == "balanced_accuracy":
+        lines[0] += (
+            f"; balanced {_with_interval(test['balanced_accuracy'])}, worst "
+            f"{_least_found(test['per_class'])}"
+        )
+    if against := summary["against_best_baseline"]:
+        rival = summary["baselines"][against["baseline"]]["test"]["accuracy"]["value"]
+        lines.append(
+            f"baseline: {against['baseline']} gets {rival:.2%}; "
+            f"difference by {_name_of_test(against)} p = {against['p']:.2g}"
+        )
+    return lines
+
+
+def error_sheet(
+    samples: Sequence[Sample],
+    results: Sequence[ClassificationResult],
+    inference: ClassificationInference,
+) -> np.ndarray | None:
+    """The 24 wrong answers with the highest confidence, each above its answer and its class."""
+    targets = [inference.classes[sample.target] for sample in samples]
+    wrong = [i for i, result in enumerate(results) if result.label != targets[i]]
+    shown = sorted(wrong, key=lambda i: -results[i].confidence)[:SHOWN]
+    titles = [f"{results[i].label} {results[i].confidence:.0%}\nis {targets[i]}" for i in shown]
+    return (
+        sheet([to_rgb8(samples[i].pixels()) for i in shown], titles, columns=6) if shown else None
+    )
+
+
 def sections(found: Mapping[str, Any]) -> list[Section]:
-    """What the report shows of classification alone, from the run's files by name."""
     summary = found["summary"] or {}
     test, made = summary.get("test") or {}, []
     if rungs := ladder(summary):
@@ -210,12 +264,12 @@ def verdict(summary: Mapping[str, Any]) -> str:
         f"The best free baseline, {name}, gets "
         f"{percent(baselines[name]['test']['accuracy']['value'])}"
     )
-    ours, theirs, p = against["only_a"], against["only_b"], against["p"]
-    if ours + theirs == 0:
+    p = against["p"]
+    if against.get("only_a") == 0 == against.get("only_b"):
         return f"{said}; the two are right and wrong on exactly the same pictures."
     if p >= 0.05:
         return f"{said}; the difference could be chance ({chance(p)})."
-    if ours > theirs:
+    if _lead(against) > 0:
         return f"{said}; the network is better by more than chance explains ({chance(p)})."
     return (
         f"{said} and is better than the network by more than chance explains ({chance(p)}): use "
@@ -224,12 +278,46 @@ def verdict(summary: Mapping[str, Any]) -> str:
 
 
 def duel(against: Mapping[str, Any]) -> str:
-    ours, theirs = against["only_a"], against["only_b"]
-    return (
-        f"On {plural(ours, 'picture')} only the network is right, on {count(theirs)} only "
-        f"{against.get('baseline', 'the best baseline')}"
-        f" ({against['test']}: {chance(against['p'])})."
-    )
+    rival = against.get("baseline", "the best baseline")
+    if "only_a" in against:
+        said = (
+            f"On {plural(against['only_a'], 'picture')} only the network is right, on "
+            f"{count(against['only_b'])} only {rival}"
+        )
+    else:
+        score = against["score"]
+        said = f"{named(score, title=True)} against {rival}: {difference(score, _lead(against))}"
+    return f"{said} ({against['test']}: {chance(against['p'])})."
+
+
+def _score(summary: Mapping[str, Any]) -> str:
+    """The score that chose the best epoch."""
+    against = summary.get("against_best_baseline") or {}
+    return str(summary.get("score") or against.get("score") or "accuracy")
+
+
+def _lead(against: Mapping[str, Any]) -> float:
+    """Positive where the network is better than the baseline."""
+    if "only_a" in against:
+        return float(against["only_a"] - against["only_b"])
+    return against["gain"]["value"] or 0.0
+
+
+def _name_of_test(against: Mapping[str, Any]) -> str:
+    return "McNemar's test" if against["test"].startswith("McNemar") else str(against["test"])
+
+
+def _with_interval(score: Mapping[str, float]) -> str:
+    return f"{score['value']:.2%} ({score['low']:.2%} to {score['high']:.2%})"
+
+
+def _least_found(per_class: Mapping[str, Mapping[str, Any]]) -> str:
+    """The class with the lowest recall, and its recall."""
+    found = {
+        name: scores["recall"]["value"] for name, scores in per_class.items() if scores["support"]
+    }
+    least = min(found, key=found.__getitem__)
+    return f"{least} ({found[least]:.2%} found)"
 
 
 def confusions(matrix: Sequence[Sequence[int]], classes: Sequence[str]) -> str:

@@ -1,5 +1,4 @@
-"""What every design of a detector takes and gives: truths as tensors,
-and candidates as B×K×6 numbers."""
+"""What every design of a detector takes and gives: targets as tensors, and candidates B×K×6."""
 
 from __future__ import annotations
 
@@ -11,8 +10,8 @@ from torch import Tensor
 
 from ...core.types import Objects
 
-# Of each view: enough for crowded pictures before suppression, and the least score that can matter
-# to an average precision.
+# Of each view: enough for crowded images before suppression, and the lowest score that can change
+# an average precision.
 CANDIDATES, FLOOR = 1000, 0.001
 
 

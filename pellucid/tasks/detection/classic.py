@@ -1,12 +1,12 @@
-"""The classic loss of the YOLO line: weighted squares, and one cell with one anchor that answers
-for an object.
+"""The classic loss of the YOLO line: weighted squares, and one cell with one anchor that is
+responsible for an object.
 
 Source: J. Redmon et al., You Only Look Once, CVPR 2016 (arXiv 1506.02640), equation 3, with the
 anchors of YOLO9000 (CVPR 2017).
 
-It is here to be seen and compared with. What it lacks is what came after it: an object is learnt by
-one place alone, however many see it as well; squares of probabilities have small gradients just
-where the answer is most wrong; and overlap measures a box otherwise.
+It is here for comparison. Later losses improve on it: an object has one responsible place, however
+many others cover it; squares of probabilities have small gradients where the prediction is most
+wrong; and the squared error of a box is not its overlap.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ PLACE, NOTHING = 5.0, 0.5
 
 def loss(network: Grid, images: Tensor, targets: Sequence[Objects]) -> dict[str, Tensor]:
     """Sums of squares over cells and anchors, means over the batch: centre and roots of the size,
-    in cells and shares of the picture (λ 5); confidence, which aims at the IoU, where an object is,
-    and at 0 elsewhere (λ 0.5); classes where an object is.
+    in cells and shares of the image (λ 5); confidence, whose target is the IoU where an object is,
+    and 0 elsewhere (λ 0.5); classes where an object is.
 
-    images: B×C×H×W, normalised. truths: in pixels of these. Cells and anchors in what is to be
-    ignored aim at nothing.
+    images: B×C×H×W, normalized. targets: in pixels of these. Cells and anchors in objects to ignore
+    have no target.
     """
     raw = network(images).float()
     boxes = network.boxes(raw)
@@ -75,7 +75,7 @@ def loss(network: Grid, images: Tensor, targets: Sequence[Objects]) -> dict[str,
 
 
 def _excused(boxes: Tensor, wanted: Tensor, kinds: Tensor) -> Tensor:
-    """bool B×S×S×A: the box's centre lies in what is to be ignored."""
+    """bool B×S×S×A: the center of the box lies in an object to ignore."""
     centre = (boxes[..., None, :2] + boxes[..., None, 2:]) / 2
     low, high = wanted[:, None, None, None, :, :2], wanted[:, None, None, None, :, 2:]
     return (((centre > low) & (centre < high)).all(-1) & (kinds == 2)[:, None, None, None]).any(-1)

@@ -1,7 +1,7 @@
-"""Localisation: what a `Localiser` and `Landmarks` are asked for, what their answers cost, and
-where these lie in pixels.
+"""Localization: the targets and losses of a `Localiser` and of `Landmarks`, and their outputs in
+pixels.
 
-A picture has one object at most; of several the largest counts, and those marked to be ignored do
+An image has one object at most; of several the largest counts, and those marked to be ignored do
 not.
 """
 

@@ -1,5 +1,5 @@
-"""From candidates to objects: suppression within a view,
-and one answer out of several views or models."""
+"""From candidates to detections: suppression within a view, and merging of the detections of
+several views or models."""
 
 from __future__ import annotations
 
@@ -10,27 +10,29 @@ import numpy as np
 import torch
 
 from ...core.boxes import clip, iou, suppress_batch, suppress_by_class
-from ...core.types import Prediction, ViewTransform
+from ...core.types import ViewTransform
 from ...transforms import tiles
+from .result import DetectionResult
 from .views import through
 
 Found = tuple[np.ndarray, np.ndarray, np.ndarray]
 
-# Two boxes of one class that overlap more are one object; and what two views or models say of one
-# object overlaps at least so much.
+# Two boxes of one class and view with a larger IoU are one object; and boxes that two views or
+# models give for one object have at least this IoU.
 SAME, ALIKE = 0.6, 0.55
-# Objects a view.
+# Detections a view.
 MOST = 300
 
 
-def in_pictures(
+def in_images(
     candidates: torch.Tensor, transforms: Sequence[ViewTransform], least: float = 0.0
 ) -> list[Found]:
-    """B×K×6 candidates in pixels of their views: of each view those of a score of `least` and more,
-    suppressed, in pixels of its picture, clipped to it. Unused rows score 0."""
+    """The detections of each view in pixels of its image, clipped to it. candidates: B×K×6 in
+    pixels of their views, unused rows with score 0; those below `least` are left out, the others
+    suppressed."""
     rows = candidates.double().cpu().numpy()
-    # The floor of suppression is what is not looked at: the number just below. One view by itself
-    # costs less than a batch of one.
+    # Suppression leaves out what scores its floor or less. One view by itself costs less than a
+    # batch of one.
     floor = float(np.nextafter(least, 0))
     kept = (
         suppress_batch(rows, SAME, floor)
@@ -38,7 +40,7 @@ def in_pictures(
         else [_kept(view, floor) for view in rows]
     )
     return [
-        _in_picture(view[best[:MOST]], transform)
+        _in_image(view[best[:MOST]], transform)
         for view, best, transform in zip(rows, kept, transforms, strict=True)
     ]
 
@@ -48,17 +50,17 @@ def _kept(rows: np.ndarray, floor: float) -> np.ndarray:
     return asked[suppress_by_class(rows[asked, :4], rows[asked, 4], rows[asked, 5], SAME)]
 
 
-def _in_picture(rows: np.ndarray, transform: ViewTransform) -> Found:
+def _in_image(rows: np.ndarray, transform: ViewTransform) -> Found:
     boxes = clip(through(rows[:, :4], transform.backward), transform.source_size)
     return _left(boxes, rows[:, 4].clip(0, 1), rows[:, 5].astype(np.int64))
 
 
-def merged(found: Sequence[Found], transforms: Sequence[ViewTransform], crops: str) -> Found:
-    """One answer out of what the views of one picture say,
-    each in pixels of the picture: highest score first."""
+def merged(found: Sequence[Found], transforms: Sequence[ViewTransform], tta: str) -> Found:
+    """The detections of the views of one image as one, highest score first; all in pixels of the
+    image."""
     if len(found) == 1:
         return found[0]
-    if crops == "flip":
+    if tta == "flip":
         return fuse(found)
     boxes, scores, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
     seen_by = np.concatenate(
@@ -76,24 +78,23 @@ def _left(boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> Found:
     return boxes[kept], scores[kept], labels[kept]
 
 
-def fuse(said: Sequence[Found]) -> Found:
+def fuse(parts: Sequence[Found]) -> Found:
     """Weighted boxes fusion (Solovyev, Wang, Gabruseva 2021): boxes of one class that overlap a
     cluster's box join it; the cluster's box is the mean weighted by score, and its score the mean
-    over all who were asked, also those who saw nothing.
+    over all parts, also those without a box in it.
 
-    Other than in the paper each who was asked has one box in a cluster: two neighbours that one
-    view tells apart stay two, and do not vouch for each other. So what a single one says comes out
-    as it is.
+    Other than in the paper each part has one box in a cluster: two neighbors that one view
+    separates stay two, and do not raise each other's score. So a single part is returned as it is.
     """
-    if len(said) == 1:
-        return said[0]
-    boxes, scores, labels = (np.concatenate(parts) for parts in zip(*said, strict=True))
-    who = np.repeat(np.arange(len(said)), [len(part[1]) for part in said])
+    if len(parts) == 1:
+        return parts[0]
+    boxes, scores, labels = (np.concatenate(each) for each in zip(*parts, strict=True))
+    owner = np.repeat(np.arange(len(parts)), [len(part[1]) for part in parts])
     clusters: list[list[int]] = []
-    means, heard = np.empty((0, 4)), np.empty((0, len(said)), bool)
+    means, joined = np.empty((0, 4)), np.empty((0, len(parts)), bool)
     for i in np.argsort(-scores, kind="stable"):
         open_ = (
-            (labels[[c[0] for c in clusters]] == labels[i]) & ~heard[:, who[i]]
+            (labels[[c[0] for c in clusters]] == labels[i]) & ~joined[:, owner[i]]
             if clusters
             else np.zeros(0, bool)
         )
@@ -105,12 +106,12 @@ def fuse(said: Sequence[Found]) -> Found:
         else:
             at = len(clusters)
             clusters.append([int(i)])
-            means, heard = (
+            means, joined = (
                 np.concatenate([means, boxes[i : i + 1]]),
-                np.concatenate([heard, np.zeros((1, len(said)), bool)]),
+                np.concatenate([joined, np.zeros((1, len(parts)), bool)]),
             )
-        heard[at, who[i]] = True
-    worth = np.array([min(1.0, float(scores[each].sum()) / len(said)) for each in clusters])
+        joined[at, owner[i]] = True
+    worth = np.array([min(1.0, float(scores[each].sum()) / len(parts)) for each in clusters])
     order = np.argsort(-worth, kind="stable")[:MOST]
     return (
         means[order],
@@ -119,20 +120,14 @@ def fuse(said: Sequence[Found]) -> Found:
     )
 
 
-def fused(answers: Sequence[Prediction]) -> Prediction:
-    """What several models say of one picture, as one answer in the classes of the first; its
-    threshold is the mean of theirs."""
-    first = answers[0]
-    said = []
-    for each in answers:
-        assert each.boxes is not None and each.scores is not None and each.labels is not None
+def fused(results: Sequence[DetectionResult]) -> DetectionResult:
+    """The detections of several models for one image, in the classes of the first; its threshold is
+    the mean of theirs."""
+    first = results[0]
+    parts = []
+    for each in results:
         number = np.array([first.classes.index(name) for name in each.classes], np.int64)
-        said.append((each.boxes, each.scores, number[each.labels]))
-    boxes, scores, labels = fuse(said)
-    return replace(
-        first,
-        boxes=boxes,
-        scores=scores,
-        labels=labels,
-        threshold=float(np.mean([each.threshold for each in answers])),
-    )
+        parts.append((each.boxes, each.scores, number[each.class_ids]))
+    boxes, scores, class_ids = fuse(parts)
+    threshold = float(np.mean([each.threshold for each in results]))
+    return replace(first, boxes=boxes, scores=scores, class_ids=class_ids, threshold=threshold)

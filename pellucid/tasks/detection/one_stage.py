@@ -1,5 +1,5 @@
-"""What the one-stage detectors learn by: which places answer for which objects, and what a wrong
-answer costs.
+"""The loss of the one-stage detectors: which places are responsible for which objects, and the
+terms.
 
 Source of the assignment: C. Feng et al., TOOD: Task-aligned One-stage Object Detection, ICCV 2021
 (arXiv 2108.07755); of the loss of boxes: Z. Zheng et al., Distance-IoU Loss, AAAI 2020 (arXiv
@@ -29,12 +29,12 @@ WEIGHTS = {"class": 0.5, "box": 7.5, "side": 1.5}
 
 @dataclass(frozen=True)
 class Assigned:
-    """Which places answer for objects, P of them in the whole batch.
+    """Which places are responsible for objects, P of them in the whole batch.
 
-    picture, place, object: int64 P: numbers of the picture, of the place in it, of the object among
-    `targets` of that picture.
-    score: P, what the place should say of the object's class, from 0 to 1. excused: bool B×N,
-    places that lie in what is to be ignored.
+    picture, place, object: int64 P: indices of the image, of the place in it, of the object among
+    the targets of that image.
+    score: P, the target score of the object's class at the place, from 0 to 1. excused: bool B×N,
+    places that lie in objects to ignore.
     """
 
     picture: Tensor
@@ -54,12 +54,12 @@ def assign(
 ) -> Assigned:
     """Task-aligned assignment (TOOD): an object is given to the ten places inside it that score
     √s·u⁶ highest, s being their score of its class and u the IoU of their box; a place that several
-    objects want answers for the one it overlaps most.
+    objects want is responsible for the one it overlaps most.
 
     scores: B×N×classes, 0 to 1. boxes: B×N×4. centres: N×2. finest: the smallest stride; a smaller
     object counts as so large when places inside it are looked for, or it could fall between all of
-    them. truths: from `padded`. What a place should say is its √s·u⁶, scaled so that the best place
-    of an object should say that object's best IoU.
+    them. targets: from `padded`. The target score of a place is its √s·u⁶, scaled so that the best
+    place of an object has that object's best IoU.
     """
     wanted, labels, kinds = targets
     middle, half = (
@@ -113,10 +113,10 @@ def loss(
     network: Yolo, images: Tensor, targets: Sequence[Objects], criterion: str = "bce"
 ) -> dict[str, Tensor]:
     """class: of all places and classes, binary cross-entropy ("bce") or varifocal ("focal"); box:
-    1 - CIoU, and side: the distribution of each side's distance, of places that answer for objects.
-    All are sums over the batch, over the sum of what its places should score.
+    1 - CIoU, and side: the distribution of each side's distance, of responsible places.
+    All are sums over the batch, divided by the sum of its target scores.
 
-    images: B×C×H×W, normalised. truths: in pixels of these. Means of B pictures, as the loop
+    images: B×C×H×W, normalized. targets: in pixels of these. Means of B pictures, as the loop
     expects: the divisor is the batch's own.
     """
     maps = network.features(images)
@@ -170,10 +170,7 @@ def _of_sides(raw: Tensor, ends: Tensor) -> Tensor:
     return -((1 - share) * at_low + share * at_high).mean(1)
 
 
-def candidates(
-    network: Yolo,
-    images: Tensor,
-) -> Tensor:
+def candidates(network: Yolo, images: Tensor) -> Tensor:
     """B×K×6: x1 y1 x2 y2 score label of the likeliest pairs of place and class, highest first."""
     maps = network.features(images)
     raw = network.head(maps).float()

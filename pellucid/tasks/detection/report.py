@@ -1,15 +1,35 @@
-"""What the report says of a detector: its scores, its curves, each class and size,
-and what its errors cost."""
+"""The report of a detector: its scores and curves, each class and size, its errors and their
+costs, and the sheet of the worst images."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from ...core.types import Objects
+from ...data.sample import Sample
+from ...metrics.detection import gather
+from ...metrics.detection.threshold import per_image
 from ...plots import curves as plots
+from ...plots.annotate import boxes, sheet, to_rgb8
 from ...plots.curves import MANY, Line
 from ...plots.formatting import count, interval, named, percent, plural
 from ..page import EVIDENCE, Column, Figure, Section, Table, drawn, row, scored
+from .inference import DetectionInference
+from .result import DetectionResult
+
+ERROR_SHEET = (
+    "The pictures with the most misses and false alarms at the threshold, "
+    "the truth beside the answer."
+)
+PREVIEW = (
+    "Training pictures as they enter the network, fitted and randomly changed. "
+    "If you cannot tell the objects here, neither can it."
+)
+# Images on the error sheet, and the side of each in pixels.
+SHOWN, SIDE = 12, 400
 
 # Of the evidence, in the order in which they are shown.
 SCORES = ("map50", "map", "recall100", "precision", "recall", "f1")
@@ -31,8 +51,6 @@ SHARES = (0.0, 0.5, 1.0)
 
 
 def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Of a finished run: the number, the rest of the sentence that it begins,
-    and what follows from it."""
     test = summary["test"]
     if test["map50"].get("low") is not None:
         lead = f"The 95 % interval is {interval(test['map50'])} %."
@@ -48,7 +66,6 @@ def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def sections(found: Mapping[str, Any]) -> list[Section]:
-    """What the report shows of detection alone, from the run's files by name."""
     test = (found["summary"] or {}).get("test") or {}
     if "map50" not in test:
         return []
@@ -57,7 +74,7 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
         made.append(Section("Precision over recall", [_curves(test["curves"])]))
     made += [_per_class(test["per_class"]), _per_size(test["per_size"]), _errors(test)]
     cover, svg = (
-        ((found.get("model") or {}).get("room") or {}).get("cover"),
+        ((found.get("model") or {}).get("architecture") or {}).get("cover"),
         (found.get("plots") or {}).get("anchors"),
     )
     return (
@@ -70,6 +87,54 @@ def sections(found: Mapping[str, Any]) -> list[Section]:
         if cover and svg
         else made
     )
+
+
+def sentences(summary: Mapping[str, Any]) -> list[str]:
+    test = summary["test"]
+    threshold = test["threshold"]
+    at_threshold = ", ".join(
+        f"{named(key)} {_share(test[key])}" for key in ("precision", "recall", "f1")
+    )
+    lines = [
+        (
+            f"test:     mAP@.5 {_share(test['map50'])}, mAP@.5:.95 {_share(test['map'])}, "
+            f"{plural(test['pictures'], 'picture')}"
+        ),
+        (
+            f"          at threshold {threshold['value']:.2f} (for {threshold['aim']}): "
+            f"{at_threshold}; {_costliest(test['errors'])}"
+        ),
+    ]
+    return [*lines, f"          {threshold['note']}"] if threshold["note"] else lines
+
+
+def error_sheet(
+    samples: Sequence[Sample], results: Sequence[DetectionResult], inference: DetectionInference
+) -> np.ndarray | None:
+    """The images with the most missed objects and false detections at the threshold, each twice:
+    its target, then its result."""
+    missed, false = mistakes(samples, results, len(inference.classes))
+    wrong = missed + false
+    order = [i for i in np.argsort(-wrong, kind="stable")[:SHOWN].tolist() if wrong[i]]
+    if not order:
+        return None
+    images, titles = [], []
+    for i in order:
+        image = to_rgb8(samples[i].pixels())
+        images += [_target(image, samples[i].target, inference.classes), results[i].draw(image)]
+        titles += [f"{samples[i].source}: truth", f"{missed[i]} missed, {false[i]} false"]
+    return sheet(images, titles, columns=4, side=SIDE)
+
+
+def mistakes(
+    samples: Sequence[Sample], results: Sequence[DetectionResult], classes: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of each image how many objects were missed at the threshold, which all results share, and how
+    many detections are of no object."""
+    table = gather([sample.target for sample in samples], results, classes)
+    threshold = results[0].threshold if results else 0.0
+    right, wrong, objects = (each.sum(axis=1).astype(int) for each in per_image(table, threshold))
+    return objects - right, wrong
 
 
 def believed(test: Mapping[str, Any]) -> str:
@@ -221,3 +286,30 @@ def _errors(test: Mapping[str, Any]) -> Section:
         "above the threshold are what a user meets."
     )
     return Section("What goes wrong", [Table(columns, rows, note)])
+
+
+def _target(image: np.ndarray, target: Objects, classes: Sequence[str]) -> np.ndarray:
+    labels = target.labels.tolist()
+    return boxes(image, target.boxes, labels, [classes[label] for label in labels])
+
+
+def _share(score: Mapping[str, Any]) -> str:
+    """A score with its 95 % interval."""
+    if score["value"] is None:
+        return "undefined"
+    reach = (
+        "no interval: too few pictures"
+        if score["low"] is None
+        else f"{score['low']:.1%} to {score['high']:.1%}"
+    )
+    return f"{score['value']:.1%} ({reach})"
+
+
+def _costliest(errors: Mapping[str, Mapping[str, Any]]) -> str:
+    kind = max(errors, key=lambda name: errors[name]["cost"] or 0.0)
+    cost = errors[kind]["cost"]
+    return (
+        f"costliest error: {kind} ({100 * cost:.1f} points of mAP@.5)"
+        if cost
+        else "no error costs anything"
+    )

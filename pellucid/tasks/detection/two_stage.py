@@ -1,21 +1,19 @@
-"""What the R-CNN line learns from, and what it says: samples of anchors and regions, their losses,
-candidates.
+"""Losses and candidates of the R-CNN line: sampling of anchors and regions, and their losses.
 
 Sources: S. Ren et al., Faster R-CNN, NeurIPS 2015, sections 3.1.2 and 3.1.3 (anchors); R. Girshick,
 Fast R-CNN, ICCV 2015, section 2.3 (regions, smooth L1).
 
 Choices and deviations:
-- What is sampled follows from the draws of each picture, so a resumed run samples the same.
-- Regions below an IoU of 0.5 are "nothing", those below 0.1 too, which Fast R-CNN leaves out:
-  pictures here are few and small.
-- The true boxes are among the regions that are learnt from: a fresh network proposes nothing that
-  meets an object.
-- An anchor or region more than half inside an object that is to be ignored counts neither as
-  something nor as nothing.
-- Fast R-CNN and R-CNN learn from the proposals of the unchanged view, found once
-  (`transforms.selective_search.remembered`) and moved with the picture by augmentation as boxes
-  (`with_proposals`, `apart`). Searching each changed picture would take longer than learning from
-  it.
+- The sample follows from the draws of each image, so a resumed run samples the same.
+- Regions below an IoU of 0.5 are background, those below 0.1 too, which Fast R-CNN leaves out: data
+  sets here are small.
+- The target boxes are among the regions of training: a fresh network proposes nothing that meets an
+  object.
+- An anchor or region more than half inside an object to ignore is neither positive nor negative.
+- Fast R-CNN and R-CNN are trained with the proposals of the view before augmentation, found once
+  (`transforms.selective_search.remembered`) and moved with the image by augmentation as boxes
+  (`with_proposals`, `apart`). Searching each augmented image would take longer than its training
+  step.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ Network = FasterRCNN | FastRCNN | RCNN
 ANCHORS, ANCHOR_SHARE = 256, 0.5
 REGION_SHARE = 0.25
 SOMETHING, NOTHING, REGION = 0.7, 0.3, 0.5
-# In a batch of regions: not learnt from.
+# The label of a region that is not trained on.
 UNUSED = -100
 
 
@@ -59,11 +57,11 @@ class Met(NamedTuple):
 def loss(
     network: Network, images: Tensor, targets: Sequence[Objects], draws: Draws
 ) -> dict[str, Tensor]:
-    """Of B normalised pictures, float B×C×H×W, and what is in them, in their pixels: the parts by
-    name, and their sum "total".
+    """Of B normalized images, float B×C×H×W, and their targets in their pixels: the parts by name,
+    and their sum "total".
 
-    truths: for networks that propose no boxes themselves, with proposals (`with_proposals`). draws:
-    a row a picture. Raises ValueError for such a network where no picture has any.
+    targets: with proposals (`with_proposals`) for networks that propose no boxes themselves. draws:
+    a row an image. Raises ValueError for such a network where no image has any.
     """
     maps = network.features(images)
     objects, proposals = zip(*map(apart, targets), strict=True)
@@ -78,7 +76,7 @@ def loss(
             for each in network.proposed(maps, logits, deltas).cpu().double().numpy()
         )
     if not any(map(len, proposals)):
-        raise ValueError("this network must be told where to look: the truths hold no proposals")
+        raise ValueError("this network needs proposals, and the targets hold none")
     sampled = sampled_regions(proposals, objects, draws, network.sampled, network.classes)
     boxes, labels, aims = (torch.from_numpy(each).to(images.device) for each in sampled)
     what, where = network.regions(maps, boxes)
@@ -86,35 +84,21 @@ def loss(
     return losses | {"total": torch.stack(list(losses.values())).sum()}
 
 
-def candidates(
-    network: Network, images: Tensor, proposals: Sequence[np.ndarray] | None = None
-) -> Tensor:
-    """Of B normalised pictures: float B×K×6, x1 y1 x2 y2 in their pixels, score, label; score 0 is
-    unused. Before suppression.
+def candidates(network: Network, images: Tensor, proposals: Tensor | None = None) -> Tensor:
+    """Of B normalized images, and of proposals B×P×4 in their pixels for a network that takes any:
+    float B×K×6, x1 y1 x2 y2 in their pixels, score, label; rows of score 0 hold nothing. Before
+    suppression.
 
-    Each region speaks for every class, with one box; the 1000 highest scores are kept. K depends on
-    the network alone.
+    Each region has a score for every class, with one box; the 1000 highest are kept. An empty
+    proposal scores 0.
     """
-    found = (
-        network(images)
-        if proposals is None
-        else network(images, stacked(proposals, network.kept).to(images.device))
-    )
+    found = network(images) if proposals is None else network(images, proposals)
     boxes = clip(
         decode_deltas(found.deltas.float(), found.boxes.float(), DELTA_WEIGHTS),
         tuple(images.shape[2:]),
     )
     shares = found.logits.float().softmax(-1)[..., :-1] * (area(found.boxes) > 0)[..., None]
     return best(boxes, shares)
-
-
-def stacked(boxes: Sequence[np.ndarray], most: int) -> Tensor:
-    """The first `most` boxes of each picture: float B×K×4,
-    empty ones where a picture has fewer than another."""
-    found = torch.zeros(len(boxes), min(most, max(1, *map(len, boxes))), 4)
-    for row, each in zip(found, boxes, strict=True):
-        row[: len(each)] = torch.from_numpy(np.array(each[:most], np.float32))
-    return found
 
 
 # --- anchors --------------------------------------------------------------------------------------
@@ -163,8 +147,8 @@ def sampled_regions(
     count: int,
     classes: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of each picture `count` regions, a quarter of them objects where there are as many: boxes
-    B×count×4, labels B×count (`classes` is nothing, UNUSED not learnt from), and the true boxes
+    """Of each image `count` regions, a quarter of them objects where there are as many: boxes
+    B×count×4, labels B×count (`classes` is background, UNUSED not trained on), and the target boxes
     B×count×4; float32 and int64."""
     boxes, aims = np.zeros((2, len(targets), count, 4), np.float32)
     labels = np.full((len(targets), count), UNUSED)

@@ -1,14 +1,26 @@
-"""What the report says of masks: the scores, each class and kind of picture, outlines,
-and how far people agree."""
+"""The report of segmentation: scores, each class and kind of image, outlines, how far annotators
+agree, and the worst errors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from ...data.sample import Sample
 from ...plots.formatting import count, interval, percent, plural
 from ..page import EVIDENCE, Cell, Column, Section, Table, drawn, row, scored
+from .error_sheet import worst
+from .inference import SegmentationInference
+from .result import SegmentationResult
 
+ERROR_SHEET = (
+    "The pictures with the lowest Dice: the picture, the truth, the answer, and where they differ."
+)
+PREVIEW = "Training pictures as they enter the network, fitted and randomly changed."
+
+NAMES = {"dice": "Dice", "iou": "IoU", "rand": "Rand score"}
 # Of the evidence, in the order in which they are shown.
 SCORES = {
     "rand": "Rand score",
@@ -24,8 +36,6 @@ SHARES = (0.0, 0.5, 1.0)
 
 
 def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Of a finished run: the number, the rest of the sentence that it begins,
-    and what follows from it."""
     test = summary["test"]
     first = "rand" if "rand" in test else "dice"
     if test[first].get("low") is not None:
@@ -43,6 +53,28 @@ def headline(summary: Mapping[str, Any]) -> tuple[str, str, str]:
         f"{SCORES[first]} on {plural(test['pictures'], 'test picture')}.",
         f"{lead} {second}{_people(test)}",
     )
+
+
+def sentences(summary: Mapping[str, Any]) -> list[str]:
+    test = summary["test"]
+    scores = [f"{name} {_score(test[key])}" for key, name in _first(test)]
+    lines = [f"test:     {', '.join(scores)}, {plural(test['pictures'], 'picture')}"]
+    beside = [
+        f"{name} agrees with the truth to a Dice of {of['dice']['value']:.1%}, the network "
+        f"to {of['network']['value']:.1%}"
+        for name, of in test["annotators"].items()
+        if of["dice"]["value"] is not None and of["network"]["value"] is not None
+    ]
+    beside += [note] if (note := test.get("threshold", {}).get("note")) else []
+    return [*lines, f"          {'; '.join(beside)}"] if beside else lines
+
+
+def error_sheet(
+    samples: Sequence[Sample],
+    results: Sequence[SegmentationResult],
+    inference: SegmentationInference,
+) -> np.ndarray | None:
+    return worst(samples, results, inference.classes, max(inference.annotator, 0))
 
 
 def sections(found: Mapping[str, Any]) -> list[Section]:
@@ -227,3 +259,20 @@ def _length(score: Mapping[str, Any]) -> Cell:
         f"{score['value']:.2f}",
         "" if score["low"] is None else f"{score['low']:.2f}–{score['high']:.2f}",
     )
+
+
+def _first(test: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The scores of the console, each its key and name."""
+    return [(key, NAMES[key]) for key in ("rand", "dice", "iou") if key in test]
+
+
+def _score(score: Mapping[str, Any]) -> str:
+    """With its 95 % interval."""
+    if score["value"] is None:
+        return "undefined"
+    reach = (
+        "no interval: too few pictures"
+        if score["low"] is None
+        else f"{score['low']:.1%} to {score['high']:.1%}"
+    )
+    return f"{score['value']:.1%} ({reach})"

@@ -1,12 +1,12 @@
-"""`predict` for objects and for videos, asked of a room that finds one red patch in
-each picture."""
+"""`predict` for objects and for videos, with a detector that finds one red patch in
+each image."""
 
 from __future__ import annotations
 
 import csv
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,13 +20,14 @@ from PIL import Image
 import pellucid
 from pellucid import cli as command_line
 from pellucid.core.errors import DataError, UsageError
-from pellucid.core.types import Batch, Prediction, ViewTransform
+from pellucid.core.types import Batch, ViewTransform
 from pellucid.data import video
 from pellucid.data.sample import Sample
-from pellucid.engine.inference import ensemble
-from pellucid.engine.inference import predict as verb
-from pellucid.engine.inference.ensemble import Member
-from pellucid.tasks.classification import Classification
+from pellucid.engine.inference import predict as command_module
+from pellucid.engine.inference.model import Model
+from pellucid.tasks import TASKS
+from pellucid.tasks.detection.result import DetectionResult
+from pellucid.tasks.task import ModelSpec
 from pellucid.transforms import tiles
 from pellucid.transforms.tta import one
 
@@ -34,46 +35,46 @@ SIZE = (64, 64)
 GROUND = 60
 
 
+class RedsPreprocess:
+    """Views of 64×64: the whole image, or tiles."""
+
+    def views(self, sample: Sample, tta: str) -> list[tuple[np.ndarray, ViewTransform]]:
+        return (one if tta == "none" else tiles.views)(sample.pixels(), SIZE, 0)
+
+    def network_input(self, batch: Batch) -> torch.Tensor:
+        return batch.images
+
+
 @dataclass(frozen=True)
-class Reds:
-    """A detector without weights: the box around what is red in a view, as sure as 0.8; and one at
-    0.2 that is nothing."""
+class RedsInference:
+    """A detector without weights: the box around what is red in a view, with the score 0.8; and one
+    at 0.2 that is nothing."""
 
+    classes: tuple[str, ...] = ("white", "red")
     threshold: float = 0.4
-    crops: str = "one"
-    name: str = "detection"
-    writes: tuple[str, ...] = (".png",)
+    tta: str = "none"
+    output_suffixes: tuple[str, ...] = (".png",)
 
-    def find(self, path: Path) -> list[Sample] | None:
-        return None
+    def with_options(
+        self, tta: str = "none", threshold: float | None = None, full: bool = True
+    ) -> RedsInference:
+        if tta not in ("none", "tiles"):
+            raise UsageError(f'crops: unknown "{tta}"; known: one, tiles')
+        return replace(self, tta=tta, threshold=self.threshold if threshold is None else threshold)
 
-    def with_crops(self, kind: str) -> Reds:
-        if kind not in ("one", "tiles"):
-            raise UsageError(f'crops: unknown "{kind}"; known: one, tiles')
-        return replace(self, crops=kind)
-
-    def said_alone(self) -> Reds:
-        return self
-
-    def with_threshold(self, value: float) -> Reds:
-        return replace(self, threshold=value)
-
-    def views(self, sample: Sample) -> list[tuple[np.ndarray, ViewTransform]]:
-        return (one if self.crops == "one" else tiles.views)(sample.pixels(), SIZE, 0)
-
-    def outputs(self, network: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        found = torch.zeros(len(batch), 2, 6)
-        for number, image in enumerate(batch.images):
+    def forward(self, network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        found = torch.zeros(len(inputs), 2, 6)
+        for number, image in enumerate(inputs):
             y, x = torch.nonzero((image[0] > 180) & (image[1] < 100), as_tuple=True)
             if len(x):
                 box = (x.min(), y.min(), x.max() + 1, y.max() + 1)
                 found[number] = torch.tensor([[*box, 0.8, 1], [0, 0, 9, 9, 0.2, 0]])
         return found
 
-    def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
+    def decode(self, outputs: torch.Tensor, batch: Batch) -> list[DetectionResult]:
         return [self._one(source, outputs, batch) for source in dict.fromkeys(batch.sources)]
 
-    def _one(self, source: str, outputs: torch.Tensor, batch: Batch) -> Prediction:
+    def _one(self, source: str, outputs: torch.Tensor, batch: Batch) -> DetectionResult:
         rows, seen = [np.zeros((0, 6))], [np.zeros((0, 4))]
         for output, transform, other in zip(
             outputs.double().numpy(), batch.transforms, batch.sources, strict=True
@@ -88,18 +89,7 @@ class Reds:
         boxes, scores, labels = tiles.merge(
             found[:, :4], found[:, 4], found[:, 5].astype(np.int64), np.concatenate(seen), size
         )
-        return Prediction(
-            source,
-            size,
-            ("white", "red"),
-            boxes=boxes,
-            scores=scores,
-            labels=labels,
-            threshold=self.threshold,
-        )
-
-    def together(self, answers: Sequence[Prediction]) -> Prediction:
-        return answers[0]
+        return DetectionResult(source, size, self.classes, boxes, scores, labels, self.threshold)
 
 
 def scene(box: tuple[int, int, int, int] | None, size: tuple[int, int] = (96, 128)) -> np.ndarray:
@@ -114,13 +104,17 @@ def moving(number: int) -> tuple[int, int, int, int]:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    toy_model: Callable[..., Model],
+    use: Callable[[Model], None],
+) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").mkdir()
     Image.fromarray(scene((20, 30, 60, 70))).save("pictures/a.png")
     Image.fromarray(scene(None)).save("pictures/b.png")
-    asked = [Member(Path("model"), Reds(), torch.nn.Identity())]  # type: ignore[arg-type]
-    monkeypatch.setattr(ensemble, "members", lambda models: asked * len(models))
+    use(toy_model(RedsPreprocess(), RedsInference()))
     return tmp_path
 
 
@@ -146,7 +140,7 @@ def command(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
     return int(stopped.value.code or 0)
 
 
-def test_a_table_has_a_row_an_object_and_an_empty_one_where_there_is_none(here: Path) -> None:
+def test_a_table_has_a_row_for_each_object(here: Path) -> None:
     found = pellucid.predict("model", "pictures", csv="out.csv", quiet=True)
     first, second = table("out.csv")
     assert (first["source"], first["label"], first["confidence"]) == (
@@ -161,7 +155,7 @@ def test_a_table_has_a_row_an_object_and_an_empty_one_where_there_is_none(here: 
         "source": "pictures/b.png",
         **dict.fromkeys(("label", "confidence", "x1", "y1", "x2", "y2"), ""),
     }
-    assert [len(answer.objects()) for answer in found.answers] == [1, 0]
+    assert [len(answer.objects()) for answer in found.results] == [1, 0]
 
 
 def test_the_command_line_counts_objects(
@@ -179,53 +173,56 @@ def test_the_command_line_counts_objects(
     assert answer["threshold"] == 0.4 and [each["label"] for each in answer["objects"]] == ["red"]
 
 
-def test_a_threshold_that_means_nothing_is_refused(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_threshold_without_meaning_is_refused(here: Path, use: Callable[[Model], None]) -> None:
     for wrong in (1.5, -0.1, float("nan")):
         with pytest.raises(UsageError, match="between 0 and 1"):
             pellucid.predict("model", "pictures", threshold=wrong, quiet=True)
 
-    whole = Classification(("a", "b"), (8, 8), 3)
-    monkeypatch.setattr(
-        ensemble, "members", lambda models: [Member(Path("model"), whole, torch.nn.Identity())]
+    spec = ModelSpec.from_json(
+        TASKS["classification"],
+        {
+            "preprocess": {"size": (8, 8), "channels": 3},
+            "architecture": {"model": "L2", "num_outputs": 2, "channels": 3, "size": (8, 8)},
+            "inference": {"classes": ("a", "b")},
+        },
     )
+    use(Model(spec, torch.nn.Identity(), Path("model"), {}))
     with pytest.raises(UsageError, match="threshold: is for models that find objects"):
         pellucid.predict("model", "pictures", threshold=0.5, quiet=True)
 
 
-def test_a_large_picture_in_tiles_has_its_objects_once_and_in_place(here: Path) -> None:
+def test_tiles_find_each_object_once_and_in_place(here: Path) -> None:
     # One crosses a seam, and is so large that no tile sees it whole; fitted into a view it would be
     # a few pixels.
     box = (300, 100, 420, 180)
     Image.fromarray(scene(box, (400, 700))).save("large.png")
-    (whole,) = pellucid.predict("model", "large.png", quiet=True).answers
-    (tiled,) = pellucid.predict("model", "large.png", crops="tiles", quiet=True).answers
+    (whole,) = pellucid.predict("model", "large.png", quiet=True).results
+    (tiled,) = pellucid.predict("model", "large.png", crops="tiles", quiet=True).results
     np.testing.assert_allclose(tiled.objects()[0]["box"], whole.objects()[0]["box"], atol=8)
     assert len(tiled.objects()) == 1
 
 
-def test_answers_do_not_depend_on_what_is_asked_with_them(here: Path) -> None:
+def test_results_do_not_depend_on_the_other_images(here: Path) -> None:
     for number in range(40):
         Image.fromarray(scene(moving(number % 20), (150, 200))).save(
             f"pictures/many{number:02}.png"
         )
-    together = pellucid.predict("model", "pictures", crops="tiles", quiet=True).answers
+    together = pellucid.predict("model", "pictures", crops="tiles", quiet=True).results
     assert len(together) == 42
     for answer in together[::7]:
-        (alone,) = pellucid.predict("model", answer.source, crops="tiles", quiet=True).answers
+        (alone,) = pellucid.predict("model", answer.source, crops="tiles", quiet=True).results
         assert alone.to_json() == answer.to_json()
 
 
-def test_a_video_is_answered_frame_by_frame(film: Path) -> None:
+def test_a_video_has_a_result_for_each_frame(film: Path) -> None:
     found = pellucid.predict("model", film, csv="out.csv", quiet=True)
-    assert found.answers == [] and [moment.frame for moment in found.moments] == list(range(20))
-    assert [moment.seconds for moment in found.moments] == pytest.approx(
+    assert found.results == [] and [frame.frame for frame in found.frames] == list(range(20))
+    assert [frame.seconds for frame in found.frames] == pytest.approx(
         [n / 10 for n in range(20)], abs=1e-3
     )
-    assert [len(moment.answer.objects()) for moment in found.moments] == [0] * 10 + [1] * 10
-    for moment in found.moments[10:]:
-        np.testing.assert_allclose(moment.answer.objects()[0]["box"], moving(moment.frame), atol=4)
+    assert [len(frame.result.objects()) for frame in found.frames] == [0] * 10 + [1] * 10
+    for frame in found.frames[10:]:
+        np.testing.assert_allclose(frame.result.objects()[0]["box"], moving(frame.frame), atol=4)
     rows = table("out.csv")
     assert list(rows[0]) == [
         "source",
@@ -251,7 +248,7 @@ def test_a_video_is_answered_frame_by_frame(film: Path) -> None:
     )
 
 
-def test_pictures_and_videos_in_one_table(film: Path) -> None:
+def test_images_and_videos_in_one_table(film: Path) -> None:
     found = pellucid.predict("model", ["pictures", film], csv="out.csv", quiet=True)
     rows = table("out.csv")
     assert [row["frame"] for row in rows] == ["", "", *map(str, range(20))] and {
@@ -260,7 +257,7 @@ def test_pictures_and_videos_in_one_table(film: Path) -> None:
     assert len(found.lines()) == 3
 
 
-def test_an_annotated_copy_keeps_rate_and_size_and_shows_the_boxes(film: Path) -> None:
+def test_an_annotated_copy_keeps_rate_and_size(film: Path) -> None:
     pellucid.predict("model", [film, "pictures"], out="drawn", quiet=True)
     assert sorted(str(path) for path in Path("drawn").rglob("*.*")) == [
         "drawn/film.mp4",
@@ -286,28 +283,30 @@ def test_nothing_is_written_over_a_video(film: Path) -> None:
 
 def test_videos_are_found_in_folders(film: Path) -> None:
     film.rename("pictures/film.MP4")
-    assert [Path(sample.source).name for sample in verb.find(["pictures"], Reds().find)] == [
+    assert [
+        Path(sample.source).name for sample in command_module.find(["pictures"], lambda path: None)
+    ] == [
         "a.png",
         "b.png",
         "film.MP4",
     ]
 
 
-def test_a_video_that_breaks_off_is_told(
+def test_a_video_that_breaks_off_is_reported(
     film: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = (data_root / "videos" / "car-detection.mp4").read_bytes()
     Path("cut.mp4").write_bytes(data[: len(data) // 16])
     found = pellucid.predict("model", "cut.mp4", out="drawn")
-    assert 0 < len(found.moments) < 100
+    assert 0 < len(found.frames) < 100
     assert (
-        f"cut.mp4: ends after {len(found.moments)} of the 377 frames that it promises"
+        f"cut.mp4: ends after {len(found.frames)} of the 377 frames that it promises"
         in capsys.readouterr().err
     )
-    assert len(list(video.frames(Path("drawn/cut.mp4")))) == len(found.moments)
+    assert len(list(video.frames(Path("drawn/cut.mp4")))) == len(found.frames)
 
 
-def test_a_bad_video_stops_it_before_anything_is_written(film: Path) -> None:
+def test_a_bad_video_stops_before_anything_is_written(film: Path) -> None:
     Path("bad.mp4").write_bytes(b"no video at all")
     with pytest.raises(DataError, match=r"bad\.mp4: is not a video"):
         pellucid.predict("model", ["pictures", "bad.mp4"], csv="out.csv", out="drawn", quiet=True)
@@ -317,16 +316,16 @@ def test_a_bad_video_stops_it_before_anything_is_written(film: Path) -> None:
 def test_an_interrupted_video_leaves_no_half_copy(
     film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = Reds.decode
+    decode = RedsInference.decode
     asked: list[int] = []
 
-    def interrupted(self: Reds, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
+    def interrupted(self: RedsInference, outputs: torch.Tensor, batch: Batch) -> Any:
         asked.append(len(batch))
         if len(asked) == 2:
             raise KeyboardInterrupt
         return decode(self, outputs, batch)
 
-    monkeypatch.setattr(Reds, "decode", interrupted)
+    monkeypatch.setattr(RedsInference, "decode", interrupted)
     assert command(monkeypatch, str(film), "--out", "drawn", "--csv", "out.csv") == 130
     assert list(Path("drawn").iterdir()) == [] and not Path("out.csv").exists()
 
@@ -359,5 +358,5 @@ def test_few_frames_are_in_memory_at_a_time(film: Path, monkeypatch: pytest.Monk
         for number in range(120):
             add(scene(None), number / 10)
     monkeypatch.setattr(video, "frames", counted)
-    assert len(pellucid.predict("model", "long.mp4", quiet=True).moments) == 120
+    assert len(pellucid.predict("model", "long.mp4", quiet=True).frames) == 120
     assert most <= 48

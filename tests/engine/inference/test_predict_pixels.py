@@ -1,10 +1,10 @@
-"""`predict` for answers about every pixel, for volumes and for larger pictures,
-asked of rooms without weights."""
+"""`predict` for a class of every pixel, for volumes and for larger images, with toy parts without
+weights."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -17,14 +17,15 @@ from PIL import Image
 
 import pellucid
 from pellucid.core.errors import DataError, UsageError
-from pellucid.core.types import Batch, Prediction, ViewTransform, VolumeGeometry
+from pellucid.core.types import UNKNOWN_GEOMETRY, Batch, ViewTransform, VolumeGeometry
 from pellucid.data import video
 from pellucid.data.images import Header
 from pellucid.data.sample import Sample
-from pellucid.engine.inference import ensemble
-from pellucid.engine.inference import predict as verb
-from pellucid.engine.inference.ensemble import Member
+from pellucid.engine.inference import predict as command_module
+from pellucid.engine.inference.model import Model
 from pellucid.plots import masks
+from pellucid.tasks.segmentation.result import SegmentationResult
+from pellucid.tasks.superresolution.result import OUTPUT_SUFFIXES, SuperResolutionResult
 
 CLASSES = ("background", "crack")
 SPACE = VolumeGeometry((2.0, 1.0, 1.0), np.diag([-1.0, -1.0, 2.0, 1.0]))
@@ -50,73 +51,63 @@ class Stack:
         return volume
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A room that sees each picture as it is; what is bright is a crack. enlarges: it answers with
-    each pixel four times instead."""
+def find_patients(path: Path, preprocess: Any) -> list[Sample]:
+    patients = (
+        [path]
+        if (path / "scan.txt").exists()
+        else sorted(each for each in path.iterdir() if (each / "scan.txt").exists())
+    )
+    return [
+        Sample(Stack(each), None, str(each.relative_to(path)) if each != path else path.name)
+        for each in patients
+    ]
 
-    writes: tuple[str, ...] = masks.MASK_FILES
-    volumes: bool = False
-    enlarges: bool = False
-    name: str = "segmentation"
 
-    def with_crops(self, kind: str) -> Whole:
-        return self
+class WholePreprocess:
+    """One view: the image as it is."""
 
-    def said_alone(self) -> Whole:
-        return self
-
-    def find(self, path: Path) -> list[Sample] | None:
-        if not self.volumes:
-            return None
-        patients = (
-            [path]
-            if (path / "scan.txt").exists()
-            else sorted(each for each in path.iterdir() if (each / "scan.txt").exists())
-        )
-        return [
-            Sample(Stack(each), None, str(each.relative_to(path)) if each != path else path.name)
-            for each in patients
-        ]
-
-    def views(self, sample: Sample) -> list[tuple[np.ndarray, ViewTransform]]:
+    def views(self, sample: Sample, tta: str) -> list[tuple[np.ndarray, ViewTransform]]:
         pixels = sample.pixels()
         size = pixels.shape[:-1]
-        return [
-            (
-                pixels.astype(np.int32),
-                ViewTransform(np.eye(len(size), len(size) + 1), size, size, space=sample.space),
-            )
-        ]
+        transform = ViewTransform(np.eye(len(size), len(size) + 1), size, size, space=sample.space)
+        return [(pixels.astype(np.int32), transform)]
 
-    def outputs(self, network: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        return batch.images.double()
+    def network_input(self, batch: Batch) -> torch.Tensor:
+        return batch.images
 
-    def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Prediction]:
+
+@dataclass(frozen=True)
+class WholeInference:
+    """What is bright is a crack. enlarges: the result is each pixel four times instead."""
+
+    output_suffixes: tuple[str, ...] = masks.MASK_FILES
+    enlarges: bool = False
+    classes: tuple[str, ...] = CLASSES
+    tta: str = "none"
+
+    def with_options(
+        self, tta: str = "none", threshold: float | None = None, full: bool = True
+    ) -> WholeInference:
+        return self
+
+    def forward(self, network: torch.nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+        return inputs.double()
+
+    def decode(self, outputs: torch.Tensor, batch: Batch) -> list[Any]:
         rows = zip(batch.sources, outputs.numpy(), batch.transforms, strict=True)
         return [
-            self._one(source, np.moveaxis(said, 0, -1), transform)
-            for source, said, transform in rows
+            self._one(source, np.moveaxis(output, 0, -1), transform)
+            for source, output, transform in rows
         ]
 
-    def _one(self, source: str, said: np.ndarray, transform: ViewTransform) -> Prediction:
+    def _one(self, source: str, output: np.ndarray, transform: ViewTransform) -> Any:
         size = transform.source_size
         if self.enlarges:
-            return Prediction(
-                source, size, picture=said.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)
-            )
-        mask = (said[..., 0] > 200).astype(np.uint8)
-        return Prediction(
-            source,
-            size,
-            CLASSES,
-            mask=mask,
-            soft=np.stack([255 - 255 * mask, 255 * mask]),
-            space=transform.space,
-        )
-
-    def together(self, answers: Sequence[Prediction]) -> Prediction:
-        return answers[0]
+            larger = output.repeat(2, axis=0).repeat(2, axis=1).astype(np.uint8)
+            return SuperResolutionResult(source, size, larger)
+        mask = (output[..., 0] > 200).astype(np.uint8)
+        geometry = transform.space or UNKNOWN_GEOMETRY
+        return SegmentationResult(source, size, CLASSES, mask, geometry=geometry)
 
 
 def wall(cracked: bool = True) -> np.ndarray:
@@ -126,7 +117,12 @@ def wall(cracked: bool = True) -> np.ndarray:
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    toy_model: Callable[..., Model],
+    use: Callable[[Model], None],
+) -> Path:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "walls").mkdir()
     Image.fromarray(wall()).save("walls/a.png")
@@ -134,13 +130,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("pat1", "pat2"):
         (tmp_path / "brains" / name).mkdir(parents=True)
         (tmp_path / "brains" / name / "scan.txt").write_text("voxels")
-    use(monkeypatch, Whole())
+    use(toy_model(WholePreprocess(), WholeInference()))
     return tmp_path
-
-
-def use(monkeypatch: pytest.MonkeyPatch, room: Whole) -> None:
-    asked = [Member(Path("model"), room, torch.nn.Identity())]  # type: ignore[arg-type]
-    monkeypatch.setattr(ensemble, "members", lambda models: asked * len(models))
 
 
 def ask(what: Any, **settings: Any) -> Any:
@@ -158,7 +149,7 @@ def written(folder: str) -> list[str]:
     )
 
 
-def test_each_picture_is_said_in_shares(here: Path) -> None:
+def test_each_class_is_reported_as_a_share(here: Path) -> None:
     found = ask("walls", csv="out.csv", out="drawn")
     assert found.lines() == [
         "walls/a.png: crack 12.5%, background 87.5%",
@@ -171,11 +162,11 @@ def test_each_picture_is_said_in_shares(here: Path) -> None:
     }
     assert found.to_json()[0]["areas"][1] == {"label": "crack", "pixels": 300, "share": 0.125}
     assert written("drawn") == ["a.png", "a_mask.png", "b.png", "b_mask.png"]
-    assert (np.asarray(Image.open("drawn/a_mask.png")) == found.answers[0].mask).all()
-    assert all(answer.soft is None for answer in found.answers)
+    assert (np.asarray(Image.open("drawn/a_mask.png")) == found.results[0].mask).all()
+    assert all(result.probabilities.size == 0 for result in found.results)
 
 
-def test_nothing_beside_a_picture_is_overwritten(here: Path) -> None:
+def test_nothing_beside_an_image_is_overwritten(here: Path) -> None:
     before = Path("walls/a.png").read_bytes()
     with pytest.raises(UsageError, match=r"would overwrite walls/a\.png"):
         ask("walls", out="walls")
@@ -190,7 +181,7 @@ def test_nothing_beside_a_picture_is_overwritten(here: Path) -> None:
     assert not Path("walls/c.png").exists()
 
 
-def test_a_mask_among_the_pictures_does_not_take_the_place_of_another_copy(here: Path) -> None:
+def test_copies_of_an_image_and_its_mask_do_not_clash(here: Path) -> None:
     Image.fromarray(wall()).save("walls/a_mask.png")
     ask("walls", out="drawn")
     names = [
@@ -201,29 +192,29 @@ def test_a_mask_among_the_pictures_does_not_take_the_place_of_another_copy(here:
     assert written("drawn") == sorted(names)
 
 
-def test_masks_are_kept_up_to_a_bound_and_numbers_always(
-    here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(verb, "KEPT", 40 * 60)
-    first, second = ask("walls").answers
-    assert first.mask is not None and second.mask is None and second.counts.tolist() == [2400, 0]
+def test_masks_are_kept_up_to_a_bound(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command_module, "KEPT", 40 * 60)
+    first, second = ask("walls").results
+    assert first.mask.shape == (40, 60) and not hasattr(second, "mask")
+    assert second.counts.tolist() == [2400, 0]
 
 
-def test_a_video_is_drawn_at_its_own_size_and_its_masks_are_let_go(here: Path) -> None:
+def test_a_video_keeps_its_size_and_no_masks(here: Path) -> None:
     pytest.importorskip("av")
     with video.writing(Path("film.mp4"), Fraction(10)) as add:
         for number in range(10):
             add(wall(cracked=number >= 4), number / 10)
     found = ask("film.mp4", csv="out.csv", out="drawn")
     assert found.lines() == ["film.mp4: 10 frames (0:00): crack in 6"]
-    assert (
-        all(moment.answer.mask is None for moment in found.moments) and len(table("out.csv")) == 10
-    )
+    assert not any(hasattr(frame.result, "mask") for frame in found.frames)
+    assert len(table("out.csv")) == 10
     assert video.describe(Path("drawn/film.mp4")) == video.describe(Path("film.mp4"))
 
 
-def test_a_larger_picture_is_said_by_its_size(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    use(monkeypatch, Whole(writes=masks.PICTURE_FILES, enlarges=True))
+def test_a_larger_image_is_reported_by_its_size(
+    here: Path, toy_model: Callable[..., Model], use: Callable[[Model], None]
+) -> None:
+    use(toy_model(WholePreprocess(), WholeInference(OUTPUT_SUFFIXES, enlarges=True)))
     found = ask("walls/a.png", csv="out.csv", out="drawn")
     assert found.lines() == ["walls/a.png: 60×40 → 120×80"]
     assert table("out.csv") == [
@@ -242,15 +233,18 @@ def test_a_larger_picture_is_said_by_its_size(here: Path, monkeypatch: pytest.Mo
 
 class TestVolumes:
     @pytest.fixture(autouse=True)
-    def room(self, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        use(monkeypatch, Whole(writes=masks.VOLUME_FILES, volumes=True))
+    def model(
+        self, here: Path, toy_model: Callable[..., Model], use: Callable[[Model], None]
+    ) -> None:
+        inference = WholeInference(masks.VOLUME_FILES)
+        use(toy_model(WholePreprocess(), inference, find_inputs=find_patients))
 
     @pytest.mark.parametrize("named", ["brains", "brains/*", ["brains/pat1", "brains/pat2"]])
     def test_patients_are_found_however_they_are_named(self, named: Any) -> None:
         # 24 voxels of 2 mm³.
         assert ask(named).lines() == ["brains/pat1: crack 48 mm³", "brains/pat2: crack 48 mm³"]
 
-    def test_what_is_written_and_said(self) -> None:
+    def test_the_files_and_the_table(self) -> None:
         nib = pytest.importorskip("nibabel")
         found = ask("brains", csv="out.csv", out="drawn")
         assert written("drawn") == sorted(
@@ -258,7 +252,7 @@ class TestVolumes:
         )
         labels = nib.load("drawn/pat1.nii.gz")
         assert (labels.affine == SPACE.affine).all() and (
-            found.answers[0].mask == np.asarray(labels.dataobj).T
+            found.results[0].mask == np.asarray(labels.dataobj).T
         ).all()
         (row, _) = table("out.csv")
         assert (row["source"], row["ml_crack"], row["share_crack"]) == (
@@ -279,7 +273,7 @@ class TestVolumes:
             and Path("brains/pat1/scan.txt").read_text() == "voxels"
         )
 
-    def test_one_that_cannot_be_read_is_told(self) -> None:
+    def test_one_that_cannot_be_read_is_reported(self) -> None:
         Path("brains/pat2/damaged").touch()
         with pytest.raises(DataError, match="pat2: is damaged"):
             ask("brains")

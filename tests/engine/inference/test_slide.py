@@ -1,5 +1,5 @@
-"""A classifier asked about every window becomes a detector: both ways alike, in original pixels,
-at several scales."""
+"""A classifier at every window becomes a detector: both ways alike, in original pixels, at several
+scales."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from pellucid.core.boxes import iou
 from pellucid.core.errors import UsageError
 from pellucid.core.rng import generator
 from pellucid.data.images import write
+from pellucid.engine.inference import model
 from pellucid.engine.inference.slide import slide
-from pellucid.engine.run.checkpoint import save_model
 from pellucid.models import create
-from pellucid.tasks.classification import Classification
+from pellucid.tasks import TASKS
+from pellucid.tasks.task import ModelSpec
 
 CLASSES = ("bright", "dark", "nothing")
 # Means of 4×4 pixels, 2 apart, brighter and darker than grey, and a dense layer that holds the
@@ -26,10 +27,21 @@ CLASSES = ("bright", "dark", "nothing")
 TEXT = "C2k4s2p0 R L3"
 
 
-def judge() -> tuple[Classification, torch.nn.Module]:
+def spec_of(classes: tuple[str, ...], size: tuple[int, int], text: str, outputs: int) -> ModelSpec:
+    """Of a classification of gray images."""
+    shape = {"channels": 1, "size": size}
+    parts = {
+        "preprocess": shape | {"mean": (0.5,), "std": (0.25,)},
+        "architecture": shape | {"model": text, "num_outputs": outputs},
+        "inference": {"classes": classes},
+    }
+    return ModelSpec.from_json(TASKS["classification"], parts)
+
+
+def judge() -> tuple[ModelSpec, torch.nn.Module]:
     """Made by hand: sure of "bright" where the middle 8×8 of a 12×12 window is bright and its rim
     is not, of "dark" the other way."""
-    room = Classification(CLASSES, (12, 12), 1, mean=(0.5,), std=(0.25,), model=TEXT)
+    spec = spec_of(CLASSES, (12, 12), TEXT, 3)
     network = create(TEXT, 3, 1, (12, 12)).eval()
     rows = np.array([-1, 1, 1, 1, -1]) > 0  # the windows of stride 2 that lie in the middle
     middle = torch.tensor(np.outer(rows, rows), dtype=torch.float32)
@@ -50,7 +62,7 @@ def judge() -> tuple[Classification, torch.nn.Module]:
             * 8
         )
         dense.bias.copy_(torch.tensor([0.0, 0.0, 6.5]))
-    return room, network
+    return spec, network
 
 
 def scene(size: tuple[int, int], *squares: tuple[int, int, int, int]) -> np.ndarray:
@@ -73,7 +85,7 @@ def test_squares_are_found_where_they_are() -> None:
 
 
 @pytest.mark.parametrize("scales", [(1,), (0.5, 1, 1.3)])
-def test_both_ways_say_the_same(scales: tuple[float, ...]) -> None:
+def test_both_ways_find_the_same(scales: tuple[float, ...]) -> None:
     image = scene((61, 87), (20, 30, 8, 225), (36, 60, 16, 30))
     # no two windows alike: of equals, rounding would choose
     image += generator(1).integers(0, 25, image.shape, np.uint8)
@@ -99,10 +111,10 @@ def test_without_a_background_every_window_is_something() -> None:
     image = scene((30, 30))
     assert {each["label"] for each in slide(judge(), image).objects()} == {"nothing"}
     quiet = slide(judge(), image, background="nothing")
-    assert not quiet.objects() and quiet.labels is not None and set(quiet.labels.tolist()) <= {0, 1}
+    assert not quiet.objects() and set(quiet.labels.tolist()) <= {0, 1}
 
 
-def test_what_is_said_follows_the_threshold() -> None:
+def test_objects_follow_the_threshold() -> None:
     image = scene((60, 90), (20, 30, 8, 255), (42, 70, 8, 200))
     sure, unsure = (
         slide(judge(), image, background="nothing", threshold=threshold)
@@ -113,17 +125,17 @@ def test_what_is_said_follows_the_threshold() -> None:
 
 
 def test_from_a_run_and_a_file(tmp_path: Path) -> None:
-    room, network = judge()
-    save_model(tmp_path / "run" / "model", room, network, {})
+    spec, network = judge()
+    model.save(tmp_path / "run" / "model", spec, network, {})
     image = scene((60, 90), (20, 30, 8, 255))
     write(tmp_path / "scene.png", image)
     found = slide(tmp_path / "run", tmp_path / "scene.png", background="nothing")
-    assert found.objects() == slide((room, network), image, background="nothing").objects()
+    assert found.objects() == slide((spec, network), image, background="nothing").objects()
     assert found.source.endswith("scene.png")
     assert found.draw(image).shape == (60, 90, 3)
 
 
-def test_colour_and_depth_are_as_the_room_has_them() -> None:
+def test_color_and_depth_are_those_of_the_model() -> None:
     image = scene((60, 90), (20, 30, 8, 255))
     deep = np.repeat(image, 3, axis=2).astype(np.uint16) * 257
     np.testing.assert_allclose(
@@ -133,14 +145,12 @@ def test_colour_and_depth_are_as_the_room_has_them() -> None:
 
 
 def test_a_padded_network_slides_by_crops_only() -> None:
-    room = Classification(
-        ("a", "b"), (16, 16), 1, mean=(0.5,), std=(0.25,), model="C4 R P C8 R P G L2"
-    )
-    network = room.build()
+    spec = spec_of(("a", "b"), (16, 16), "C4 R P C8 R P G L2", 2)
+    network = spec.architecture.build()
     with pytest.raises(UsageError, match="padding"):
-        slide((room, network), scene((40, 50)))
-    found = slide((room, network), scene((40, 50)), way="crops", threshold=0)
-    assert found.boxes is not None and len(found.boxes) and not (found.boxes % 4).any()
+        slide((spec, network), scene((40, 50)))
+    found = slide((spec, network), scene((40, 50)), way="crops", threshold=0)
+    assert len(found.boxes) and not (found.boxes % 4).any()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +162,7 @@ def test_a_padded_network_slides_by_crops_only() -> None:
         ({"scales": ()}, "enlarge"),
     ],
 )
-def test_what_is_not_there_is_said(asked: dict, reason: str) -> None:
+def test_unknown_options_are_refused(asked: dict, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         slide(judge(), scene((40, 40)), **asked)
 

@@ -1,4 +1,4 @@
-"""Weights that others trained, asked as they are and as the beginning of a training."""
+"""Weights that others trained, used as they are and as the beginning of a training."""
 
 from __future__ import annotations
 
@@ -18,13 +18,17 @@ from torch import nn
 import pellucid
 from pellucid.core.errors import ModelError, UsageError
 from pellucid.data.sample import Sample
-from pellucid.engine.run import batches, checkpoint, folders, pretrained
+from pellucid.engine.inference import model as models
+from pellucid.engine.run import batches, folders, pretrained
+from pellucid.engine.run import settings as configuration
 from pellucid.engine.run.progress import Say
-from pellucid.engine.run.settings import Recipe
 from pellucid.models import create, weights
 from pellucid.models.notation import build
-from pellucid.tasks.classification import Classification
-from pellucid.tasks.detection import Detection
+from pellucid.tasks import TASKS
+from pellucid.tasks.detection.architecture import DetectionArchitecture
+from pellucid.tasks.detection.inference import DetectionInference
+from pellucid.tasks.detection.preprocess import DetectionPreprocess
+from pellucid.tasks.task import ModelSpec
 
 NOTATION = "C8 B R P C8 B R G"
 QUICK = {
@@ -88,7 +92,7 @@ def test_all_but_the_last_layer_is_taken_over(
     )
     said = capsys.readouterr().err
     assert "the last layer starts fresh" in said and "folded" not in said
-    network = checkpoint.load_model(run.path)[1]
+    network = models.load(run.path).network
     stored, mine = torch.load(file, weights_only=True), network.state_dict()
     same = {
         key
@@ -118,26 +122,25 @@ def test_a_run_of_ours_gives_model_and_preprocessing(stripes: Path) -> None:
     held = np.load(stripes)
     np.savez(dark, images=held["images"] // 4, labels=held["labels"])
     second = pellucid.train(dark, weights=str(own), **settings).path
-    rooms = [checkpoint.load_model(path)[0] for path in (first, second)]
-    assert (
-        rooms[0].model == rooms[1].model
-        and rooms[0].mean == rooms[1].mean
-        and rooms[0].std == rooms[1].std
+    one, other = (models.load(path).spec for path in (first, second))
+    assert one.architecture.model == other.architecture.model
+    assert (one.preprocess.mean, one.preprocess.std) == (
+        other.preprocess.mean,
+        other.preprocess.std,
     )
     assert json.loads((second / "data.json").read_text())["preprocessing"]["size"] == [12, 12]
 
 
 def test_a_damaged_description_is_named(stripes: Path) -> None:
     model = pellucid.train(stripes, **QUICK).path / "model"
-    for wrong in ("[]", '{"room": {"mean": 5}}', "{", '{"room": 3}'):
+    damaged = ('{"room": {"mean": 5}}', '{"preprocess": {"mean": 5}}', '{"preprocess": 3}')
+    for wrong in ("[]", "{", '{"room": 3}', *damaged):
         (model / "model.json").write_text(wrong)
         with pytest.raises(ModelError, match=r"model\.json"):
             pellucid.train(stripes, weights=str(model / "weights.safetensors"), **QUICK)
 
 
-def test_grey_pictures_become_colour_and_another_last_layer_is_said(
-    stripes: Path, tmp_path: Path
-) -> None:
+def test_gray_images_become_color(stripes: Path, tmp_path: Path) -> None:
     own = pellucid.train(stripes, **QUICK).path / "model" / "weights.safetensors"
     held = np.load(stripes)
     np.savez(
@@ -148,11 +151,11 @@ def test_grey_pictures_become_colour_and_another_last_layer_is_said(
     with pytest.raises(UsageError, match="end it in L2"):
         pellucid.train("grey.npz", weights=str(own), **(QUICK | {"model": None}))
     run = pellucid.train("grey.npz", weights=str(own), **(QUICK | {"model": f"{NOTATION} L2"})).path
-    assert checkpoint.load_model(run)[0].input == (3, 12, 12)
+    assert models.load(run).spec.preprocess.input_shape == (3, 12, 12)
 
 
 @pytest.mark.parametrize("stop", [0, 5])
-def test_an_interrupted_run_goes_on_exactly_without_the_file(
+def test_a_run_resumes_exactly_without_the_file(
     stripes: Path, tmp_path: Path, stop: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = saved(tmp_path / "others.pth", fold=True)
@@ -203,7 +206,7 @@ def test_weights_that_cannot_be_used_are_refused(
         pellucid.train(stripes, **(QUICK | {"model": None} | wanted))
 
 
-def test_weights_of_another_model_than_asked_are_refused(
+def test_weights_of_another_model_are_refused(
     data_root: Path, stripes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PELLUCID_MIRROR", str(data_root / "weights"))
@@ -214,16 +217,25 @@ def test_weights_of_another_model_than_asked_are_refused(
 # --- folded norms ---------------------------------------------------------------------------------
 
 
-def room_and_views(
+def classification(size: tuple[int, int], classes: tuple[str, ...], text: str) -> ModelSpec:
+    """Of color images."""
+    shape = {"channels": 3, "size": size}
+    parts = {
+        "preprocess": shape | {"mean": (0.5,) * 3, "std": (0.5,) * 3},
+        "architecture": shape | {"model": text, "num_outputs": len(classes)},
+        "inference": {"classes": classes},
+    }
+    return ModelSpec.from_json(TASKS["classification"], parts)
+
+
+def spec_and_views(
     size: tuple[int, int], count: int = 40, spread: int = 200
-) -> tuple[Classification, batches.Views]:
+) -> tuple[ModelSpec, batches.Views]:
     rng = np.random.default_rng(3)
     images = rng.integers(0, spread, (count, *size, 3), dtype=np.uint8)
     samples = [Sample(image, i % 3, str(i)) for i, image in enumerate(images)]
-    room = Classification(
-        ("a", "b", "c"), size, 3, model=f"{NOTATION} L3", mean=(0.5,) * 3, std=(0.5,) * 3
-    )
-    return room, batches.load(samples, room, Path(), Say(quiet=True))[0]
+    spec = classification(size, ("a", "b", "c"), f"{NOTATION} L3")
+    return spec, batches.load(samples, spec.preprocess, Path(), Say(quiet=True))[0]
 
 
 def test_folding_is_recognised(tmp_path: Path) -> None:
@@ -246,22 +258,20 @@ def test_folding_is_recognised(tmp_path: Path) -> None:
     ),
 )
 @settings(max_examples=25, deadline=None)
-def test_unfolding_leaves_the_function_and_mends_the_batch_statistics(
-    seed: int, notation: str
-) -> None:
+def test_unfolding_keeps_the_function_and_mends_norms(seed: int, notation: str) -> None:
     torch.manual_seed(seed)
     network = build(f"{notation} L3", 3, (10, 10)).eval()
     for norm in pretrained.norms(network):
         nn.init.uniform_(norm.bias, -2, 2)
-    room, views = room_and_views((10, 10))
-    batch = views.batch(np.arange(len(views)))
+    spec, views = spec_and_views((10, 10))
+    inputs = spec.preprocess.network_input(views.batch(np.arange(len(views))))
     with torch.no_grad():
-        before = room.outputs(network, batch)
-        assert pretrained.unfold(network, room, views, torch.device("cpu")) == len(views)
-        after = room.outputs(network, batch)
+        before = network(inputs)
+        assert pretrained.unfold(network, spec, views, torch.device("cpu")) == len(views)
+        after = network(inputs)
         assert torch.allclose(before, after, atol=1e-4, rtol=1e-4)
-        # With all pictures in the batch, its statistics are the running ones.
-        live = room.outputs(network.train(), batch)
+        # With all images in the batch, its statistics are the running ones.
+        live = network.train()(inputs)
     assert torch.allclose(before, live, atol=1e-3, rtol=1e-3)
 
 
@@ -279,7 +289,7 @@ def test_norms_that_are_not_run_are_left_alone() -> None:
             return self.head(self.used(x)).flatten(1)
 
     network = WithSpare()
-    pretrained.unfold(network, *room_and_views((10, 10)), torch.device("cpu"))
+    pretrained.unfold(network, *spec_and_views((10, 10)), torch.device("cpu"))
     assert (
         torch.equal(network.spare.running_mean, torch.zeros(3))
         and network.used.running_mean.abs().min() > 0
@@ -296,12 +306,12 @@ def mirror(data_root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return data_root / "weights"
 
 
-def test_published_weights_answer_rightly(
+def test_published_weights_predict_correctly(
     mirror: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = {path: hashlib.sha256(path.read_bytes()).digest() for path in mirror.glob("*.*")}
-    answers = pellucid.predict(FOLDED, data_root / "imagenet_samples").answers
-    found = {Path(answer.source).stem: answer for answer in answers}
+    results = pellucid.predict(FOLDED, data_root / "imagenet_samples").results
+    found = {Path(result.source).stem: result for result in results}
     # ImageNet has no sunflower; a daisy is the nearest.
     expected = {
         "cat": "Egyptian cat",
@@ -309,7 +319,7 @@ def test_published_weights_answer_rightly(
         "parrot": "macaw",
         "sunflower": "daisy",
     }
-    assert {name: answer.label for name, answer in found.items()} == expected
+    assert {name: result.label for name, result in found.items()} == expected
     assert capsys.readouterr().err.count("licence") == 1
     assert before == {
         path: hashlib.sha256(path.read_bytes()).digest() for path in mirror.glob("*.*")
@@ -321,22 +331,20 @@ def test_the_folded_mobilenet_survives_batches(mirror: Path, data_root: Path) ->
     once they are unfolded."""
     network = create("mobilenet_v2_same", 1000, 3, (96, 96))
     weights.fill(network, weights.tensors(FOLDED), FOLDED)
-    room = Classification(
-        tuple(map(str, range(1000))), (96, 96), 3, mean=(0.5,) * 3, std=(0.5,) * 3
-    )
+    classes = tuple(map(str, range(1000)))
+    spec = classification((96, 96), classes, "mobilenet_v2_same")
     files = sorted((data_root / "flowers128").rglob("*.jpg"))[::80][:32]
-    views = batches.load(
-        [Sample(file, 0, str(file)) for file in files], room, Path(), Say(quiet=True)
-    )[0]
-    batch = views.batch(np.arange(len(views)))
+    samples = [Sample(file, 0, str(file)) for file in files]
+    views = batches.load(samples, spec.preprocess, Path(), Say(quiet=True))[0]
+    inputs = spec.preprocess.network_input(views.batch(np.arange(len(views))))
     network.classifier[0].p = 0.0
     with torch.no_grad():
-        before = room.outputs(network.eval(), batch)
-        destroyed = room.outputs(network.train(), batch)
+        before = network.eval()(inputs)
+        destroyed = network.train()(inputs)
         weights.fill(network, weights.tensors(FOLDED), FOLDED)
         assert pretrained.folded(network)
-        pretrained.unfold(network, room, views, torch.device("cpu"))
-        after, live = room.outputs(network.eval(), batch), room.outputs(network.train(), batch)
+        pretrained.unfold(network, spec, views, torch.device("cpu"))
+        after, live = network.eval()(inputs), network.train()(inputs)
     assert (before - after).abs().max() < 1e-3 * before.abs().max()
     assert (destroyed.argmax(1) == before.argmax(1)).float().mean() < 0.3
     assert (live.argmax(1) == before.argmax(1)).float().mean() > 0.9
@@ -382,16 +390,19 @@ def cifar_like(folder: Path) -> Path:
 # --- into a detector ------------------------------------------------------------------------------
 
 
-def room_of_boxes(classes: tuple[str, ...] = ("a", "b")) -> Detection:
-    return Detection(
-        classes, (32, 32), 3, mean=(0.5,) * 3, std=(0.2,) * 3, neck=8, model="resnet20"
+def detection(classes: tuple[str, ...] = ("a", "b")) -> ModelSpec:
+    return ModelSpec(
+        TASKS["detection"],
+        DetectionPreprocess((32, 32), 3, mean=(0.5,) * 3, std=(0.2,) * 3),
+        DetectionArchitecture("resnet20", "yolo", 8, len(classes), 3, (32, 32)),
+        DetectionInference(classes, "yolo"),
     )
 
 
-def begun(file: Path, room: Detection, model: str = "resnet20") -> nn.Module:
+def begun(file: Path, spec: ModelSpec, model: str = "resnet20") -> nn.Module:
     torch.manual_seed(3)
-    network = room.build()
-    recipe = Recipe(model=model, weights=str(file), norms="kept")
+    network = spec.architecture.build()
+    given = {"model": model, "weights": str(file), "norms": "kept"}
     none = batches.Views(
         (),
         np.zeros((0, 32, 32, 3), np.uint8),
@@ -400,18 +411,19 @@ def begun(file: Path, room: Detection, model: str = "resnet20") -> nn.Module:
         np.zeros(0, np.int64),
         np.zeros(0, object),
     )
-    pretrained.begin(network, room, recipe, none, torch.device("cpu"), Say())
+    settings = configuration.of(spec.task, given)
+    pretrained.begin(network, spec, settings, none, torch.device("cpu"), Say())
     return network
 
 
-def test_weights_of_a_classifier_enter_the_backbone_of_a_detector(
+def test_classifier_weights_enter_a_detector(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.manual_seed(9)
     torch.save(create("resnet20", 10, 3, (32, 32)).state_dict(), tmp_path / "classifier.pth")
     stored, network = (
         torch.load(tmp_path / "classifier.pth", weights_only=True),
-        begun(tmp_path / "classifier.pth", room_of_boxes()),
+        begun(tmp_path / "classifier.pth", detection()),
     )
     backbone = getattr(network, "backbone").state_dict()  # noqa: B009
     assert all(torch.equal(value, stored[key]) for key, value in backbone.items())
@@ -424,23 +436,23 @@ def test_weights_of_a_classifier_enter_the_backbone_of_a_detector(
 def test_weights_of_another_network_do_not_enter_a_backbone(tmp_path: Path) -> None:
     torch.save(create("resnet32", 10, 3, (32, 32)).state_dict(), tmp_path / "larger.pth")
     with pytest.raises(ModelError, match="not of resnet20"):
-        begun(tmp_path / "larger.pth", room_of_boxes())
+        begun(tmp_path / "larger.pth", detection())
     torch.save(create("resnet20", 10, 1, (32, 32)).state_dict(), tmp_path / "grey.pth")
     with pytest.raises(ModelError, match="another network"):
-        begun(tmp_path / "grey.pth", room_of_boxes())
+        begun(tmp_path / "grey.pth", detection())
 
 
-def test_of_a_detector_for_as_many_other_classes_all_is_taken_over_but_what_tells_them_apart(
+def test_a_detector_for_other_classes_keeps_the_rest(
     tmp_path: Path,
 ) -> None:
     torch.manual_seed(9)
-    before = room_of_boxes(("x", "y"))
-    checkpoint.save_model(tmp_path / "run", before, before.build(), {"name": "run"})
+    before = detection(("x", "y"))
+    models.save(tmp_path / "run", before, before.architecture.build(), {"name": "run"})
     file = tmp_path / "run" / "weights.safetensors"
     stored, same, other = (
         load_file(file),
         begun(file, before).state_dict(),
-        begun(file, room_of_boxes()).state_dict(),
+        begun(file, detection()).state_dict(),
     )
     assert all(torch.equal(same[key], value) for key, value in stored.items())
     fresh = {key for key, value in stored.items() if not torch.equal(other[key], value)}
@@ -448,13 +460,26 @@ def test_of_a_detector_for_as_many_other_classes_all_is_taken_over_but_what_tell
 
 
 def test_only_weights_of_the_same_task_suggest_a_size(tmp_path: Path) -> None:
-    before = room_of_boxes()
-    checkpoint.save_model(tmp_path / "run", before, before.build(), {"name": "run"})
-    wanted = Recipe(weights=str(tmp_path / "run" / "weights.safetensors"))
-    assert pretrained.chosen(wanted, "detection")[0].size == (32, 32)
-    assert (
-        pretrained.chosen(wanted, "classification")[0].size
-        is None
-        is pretrained.chosen(wanted, "classification")[0].epochs
+    before = detection()
+    models.save(tmp_path / "run", before, before.architecture.build(), {"name": "run"})
+    given = {"weights": str(tmp_path / "run" / "weights.safetensors")}
+    assert pretrained.chosen(given, TASKS["detection"])[0]["size"] == (32, 32)
+    other, _ = pretrained.chosen(given, TASKS["classification"])
+    assert "size" not in other and "epochs" not in other and other["model"] == "resnet20"
+
+
+def test_a_model_of_version_1_suggests_the_same(tmp_path: Path) -> None:
+    spec = classification((12, 10), ("x", "y"), f"{NOTATION} L2")
+    models.save(tmp_path / "new", spec, spec.architecture.build(), {})
+    models.save(tmp_path / "old", spec, spec.architecture.build(), {})
+    room = {"classes": ["x", "y"], "size": [12, 10], "mean": [0.5] * 3, "std": [0.5] * 3}
+    room["model"] = spec.architecture.model
+    about = {"format": 1, "task": "classification", "room": room}
+    (tmp_path / "old" / "model.json").write_text(json.dumps(about))
+    new, old = (
+        pretrained.chosen({"weights": str(tmp_path / name / "weights.safetensors")}, spec.task)
+        for name in ("new", "old")
     )
-    assert pretrained.chosen(wanted, "classification")[0].model == "resnet20"
+    assert old[1] == new[1] == weights.Preprocessing((12, 10), (0.5,) * 3, (0.5,) * 3)
+    assert {**old[0], "weights": ""} == {**new[0], "weights": ""}
+    assert new[0]["size"] == (12, 10) and new[0]["model"] == spec.architecture.model

@@ -15,7 +15,8 @@ import pytest
 from pellucid.core.errors import ModelError
 from pellucid.engine.run import report_text as course
 from pellucid.engine.run.report import write
-from pellucid.metrics.evidence import classification, mcnemar
+from pellucid.metrics.classification import classification
+from pellucid.metrics.significance import mcnemar
 from pellucid.plots import formatting
 from pellucid.tasks.classification import report
 from pellucid.tasks.classification.report import ladder
