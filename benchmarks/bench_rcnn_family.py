@@ -20,6 +20,7 @@ from pellucid.core.boxes import suppress_batch
 from pellucid.data.images import read
 from pellucid.models import create
 from pellucid.tasks.detection.designs import DESIGNS
+from pellucid.tasks.detection.proposals import stacked
 from pellucid.tasks.detection.two_stage import candidates
 from pellucid.transforms.selective_search import propose
 
@@ -47,7 +48,8 @@ def took(net: Any, view: np.ndarray, proposes: bool) -> tuple[float, ...]:
     x = torch.from_numpy(view).permute(2, 0, 1)[None].float() / 128 - 1
     told: list[Any] = [None, None]
     first = seconds(lambda: told.__setitem__(0, [propose(view, REGIONS)])) if proposes else 0.0
-    second = seconds(lambda: told.__setitem__(1, candidates(net, x, told[0])))
+    boxes = stacked(told[0], REGIONS) if proposes else None
+    second = seconds(lambda: told.__setitem__(1, candidates(net, x, boxes)))
     return first, second, seconds(lambda: suppress_batch(told[1], 0.5, 0.001))
 
 

@@ -56,10 +56,10 @@ class Check:
         lines += [f"- {note}" for note in facts["notes"] if note not in self.findings]
         lines += [f"- left out: {file}: {reason}" for file, reason in _few(facts["left_out"])]
         s = self.settings
-        size = _by(s["size"])
+        model = s["model"] or "the network of the task"
+        size = _by(s["size"]) if s["size"] else "its own size"
         lines.append(
-            f"- would train: {s['model']} at {size}, "
-            f"{s['epochs']} epochs of batches of {s['batch']}"
+            f"- would train: {model} at {size}, {s['epochs']} epochs of batches of {s['batch']}"
         )
         if self.sheet is not None:
             lines.append(

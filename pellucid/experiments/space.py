@@ -122,7 +122,7 @@ def _range(name: str, spec: str) -> Axis:
     low, high = _typed(name, first), _typed(name, last)
     for value in (low, high):
         configuration.check({name: value})
-    if not low < high or not math.isfinite(high):
+    if not low < high:
         raise UsageError(
             f"{name}: {spec} is empty; the first number must be less than the second one"
         )

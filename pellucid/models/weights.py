@@ -283,6 +283,12 @@ def _converted(path: Path, sha256: str) -> dict[str, Tensor] | None:
     return kept if _digest(kept) == metadata.get("contents") else None
 
 
+def licence_line(name: str) -> str:
+    """What is told whenever published weights are used."""
+    entry = CATALOGUE[name]
+    return f"weights {name}: licence {entry.licence}; commercial use {entry.commercial}"
+
+
 def _digest(weights: Mapping[str, Tensor]) -> str:
     whole = hashlib.sha256()
     for key in sorted(weights):

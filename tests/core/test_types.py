@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.core.types import Prediction, ViewTransform
+from pellucid.core.types import ViewTransform
 
 numbers = st.floats(-5, 5, allow_nan=False)
 
@@ -38,15 +38,3 @@ def test_a_view_of_a_view(
 def test_a_placement_that_loses_pixels_is_refused() -> None:
     with pytest.raises(ValueError, match="invertible"):
         ViewTransform(np.array([[1.0, 0, 0], [2, 0, 0]]), (3, 3), (3, 3))
-
-
-@pytest.mark.parametrize("probabilities", [[0.5, 0.6], [1.0], [np.nan, 1.0], [-0.5, 1.5]])
-def test_a_prediction_checks_itself(probabilities: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"x\.png"):
-        Prediction("x.png", (4, 4), ("a", "b"), np.array(probabilities))
-
-
-def test_a_prediction_answers() -> None:
-    answer = Prediction("x.png", (4, 4), ("a", "b"), np.array([0.25, 0.75]))
-    assert (answer.label, answer.confidence) == ("b", 0.75)
-    assert answer.to_json()["probabilities"] == {"a": 0.25, "b": 0.75}

@@ -70,7 +70,7 @@ def test_choices(name: str, spec: Any, choices: tuple[Any, ...]) -> None:
         ("lr", "x..y", "lr: 'x' is not a number"),
         ("lr", "..1", "not a number"),
         ("lr", "1..nan", "out of range"),
-        ("lr", "1..inf", "empty"),
+        ("lr", "1..inf", "finite"),
         ("lr", "1e-1..1e-3", "empty"),
         ("lr", "log:0..1", "begins above 0"),
         ("lr", "0..1:1", "number of points"),

@@ -188,7 +188,7 @@ def test_the_order_of_pictures_is_of_no_account(seed: int) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
-def test_perfect_answers_are_perfect_and_a_duplicate_on_top_is_not(seed: int) -> None:
+def test_perfect_detections_are_perfect_and_a_duplicate_is_not(seed: int) -> None:
     targets, _ = scene(seed, crowds=0.0)
     perfect = [
         answer(
@@ -252,7 +252,7 @@ def test_what_mending_gains() -> None:
     assert found["missed"] == {"count": 0, "said": 1, "cost": 0}
 
 
-def test_a_duplicate_and_a_box_whose_object_is_found_are_taken_away() -> None:
+def test_mending_removes_boxes_whose_object_is_found() -> None:
     rows = (
         (*CAT, 0.9),
         (0, 0, 100, 95, 0, 0.8),
@@ -393,7 +393,7 @@ def test_all_right_is_not_sure_to_be_perfect() -> None:
     assert interval(0.0, np.zeros(1000), np.array([5]))["high"] > 0.3
 
 
-def test_one_picture_has_no_interval_nor_have_resamples_that_are_all_alike() -> None:
+def test_one_image_and_equal_resamples_have_no_interval() -> None:
     said = answer((200, 200, 250, 250, 0, 0.95), (*CAT, 0.9))
     one = evaluation(table_of(([objects(CAT)], [said])), CLASSES, 0.5)
     beside = evaluation(
@@ -410,7 +410,7 @@ def test_one_picture_has_no_interval_nor_have_resamples_that_are_all_alike() -> 
     assert alike["recall"]["low"] < 0.5
 
 
-def test_a_class_without_objects_is_left_out_and_none_at_all_is_undefined() -> None:
+def test_a_class_without_objects_is_left_out_of_means() -> None:
     only_cats = evaluation(
         table_of(([objects(CAT)], [answer((*CAT, 0.9), (200, 200, 250, 250, 2, 0.4))])),
         CLASSES,

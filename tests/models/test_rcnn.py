@@ -101,7 +101,7 @@ def test_proposals_are_those_of_suppression(
         assert torch.equal(kept[: len(wanted)], wanted) and not kept[len(wanted) :].any()
 
 
-def test_anchors_lie_around_their_places_in_the_order_of_the_answers() -> None:
+def test_anchors_lie_around_their_places_in_the_output_order() -> None:
     net = network("faster_rcnn")
     maps = [torch.zeros(1, 16, 96 // s, 128 // s) for s in (8, 16, 32)]
     with torch.no_grad():
@@ -138,7 +138,7 @@ def test_anchors_may_be_given() -> None:
     )
 
 
-def test_a_crop_shows_sixteen_pixels_of_context_on_each_side_of_227() -> None:
+def test_a_crop_shows_16_of_227_pixels_of_context() -> None:
     boxes = torch.tensor([[10.0, 20, 205, 410]])
     wider = with_context(boxes)
     side = wider[0, 2] - wider[0, 0]

@@ -11,14 +11,14 @@ from pellucid.tasks.detection.result import DetectionResult
 GREY = np.full((120, 160, 3), 128, np.uint8)
 
 
-def test_the_picture_given_stays_as_it_is_and_nothing_to_draw_changes_nothing() -> None:
+def test_the_given_image_is_not_changed() -> None:
     picture = GREY.copy()
     drawn = boxes(picture, np.array([[20.0, 40, 80, 100]]), [0], ["cell 90%"])
     assert (picture == GREY).all() and drawn.shape == picture.shape and drawn.dtype == np.uint8
     assert (boxes(picture, np.zeros((0, 4)), []) == GREY).all()
 
 
-def test_a_frame_stands_at_the_edges_of_its_box_and_leaves_its_inside_alone() -> None:
+def test_a_frame_stands_at_the_edges_of_its_box() -> None:
     drawn = boxes(GREY, np.array([[30.0, 40, 90, 100]]), [0])
     changed = (drawn != GREY).any(axis=2)
     rows, columns = np.nonzero(changed)
@@ -51,7 +51,7 @@ def test_frames_and_titles_are_seen_on_black_and_on_white(ground: int) -> None:
         assert np.abs(line @ [0.299, 0.587, 0.114] - ground).max() > 100
 
 
-def test_a_title_stands_above_its_box_or_inside_where_there_is_no_room() -> None:
+def test_a_title_stands_above_its_box_or_inside() -> None:
     for top, above in ((60.0, True), (2.0, False)):
         box = np.array([[40.0, top, 120, 110]])
         bare, titled = boxes(GREY, box, [1]), boxes(GREY, box, [1], ["person 75%"])

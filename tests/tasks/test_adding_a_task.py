@@ -20,7 +20,7 @@ from pellucid.tasks.task import Task
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "adding_a_task.md"
 FILES = dict(
     re.findall(
-        r"^```python\n# pellucid/tasks/(brightness/\w+\.py)\n(.*?)^```",
+        r"^```py\n# pellucid/tasks/(brightness/\w+\.py)\n(.*?)^```",
         PAGE.read_text(encoding="utf-8"),
         re.MULTILINE | re.DOTALL,
     )

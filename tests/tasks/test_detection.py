@@ -244,7 +244,7 @@ def test_fusing_weighs_by_score_and_counts_who_saw_nothing() -> None:
     assert [len(each) for each in fuse([none, none])] == [0, 0, 0]
 
 
-def test_what_one_model_tells_apart_stays_apart_when_answers_are_fused() -> None:
+def test_fusing_keeps_apart_what_one_model_separates() -> None:
     """Two boxes that suppression at 0.6 left in one view overlap by 0.58: they are no two opinions
     about one object."""
     boxes = np.array([[0.0, 0, 50, 50], [0, 0, 50, 86], [60, 60, 80, 80]])

@@ -156,9 +156,7 @@ def test_a_detector_can_be_looked_into(run: Run, data: Path, tmp_path: Path) -> 
     )
 
 
-def test_the_design_is_named_and_the_weights_of_a_run_are_all_taken_over(
-    run: Run, data: Path, cli: Cli
-) -> None:
+def test_the_design_is_named_and_all_weights_are_loaded(run: Run, data: Path, cli: Cli) -> None:
     options = [f"--{key}={value}" for key, value in QUICK.items()]
     _, err = cli("train", data, "--weights", run.path, "--name", "y", *options)
     assert f"yolo over {TINY}: " in err and re.search(
@@ -169,7 +167,7 @@ def test_the_design_is_named_and_the_weights_of_a_run_are_all_taken_over(
     )
 
 
-def test_evaluate_says_what_cannot_be_measured_and_that_tiles_change_nothing(
+def test_evaluate_says_what_is_undefined_and_what_does_nothing(
     run: Run, tmp_path: Path, cli: Cli
 ) -> None:
     empty = marked(tmp_path / "empty", lambda part, n: [0] * (n == 0), {"train": 1})
@@ -198,8 +196,7 @@ def test_ten_crops_are_refused_with_the_reason(run: Run) -> None:
         pellucid.evaluate(run.path, crops="ten", quiet=True)
 
 
-def test_the_power_of_the_focal_loss_is_not_a_setting_of_a_detector(data: Path) -> None:
-    with pytest.raises(UsageError, match="needs --loss focal"):
-        pellucid.check(data, focal_gamma=3.0, quiet=True)
-    with pytest.raises(UsageError, match="varifocal"):
-        pellucid.check(data, focal_gamma=3.0, loss="focal", quiet=True)
+@pytest.mark.parametrize("settings", [{}, {"loss": "focal"}])
+def test_focal_gamma_is_no_setting_of_a_detector(data: Path, settings: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=r"focal_gamma: .* this is detection"):
+        pellucid.check(data, focal_gamma=3.0, quiet=True, **settings)

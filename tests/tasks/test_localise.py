@@ -40,7 +40,7 @@ def objects(*rows: tuple[list[float], int, bool]) -> Objects:
     return Objects(np.array(boxes), np.array(labels), np.array(ignore))
 
 
-def test_the_target_is_the_largest_object_in_shares_height_before_width() -> None:
+def test_the_target_is_the_largest_object_in_shares() -> None:
     target = objects(
         ([0, 0, 10, 10], 0, False), ([20, 40, 100, 60], 1, False), ([0, 0, 200, 100], 0, True)
     )
@@ -82,7 +82,7 @@ SHARE = st.floats(0, 1, width=32)
     label=st.integers(0, 2),
     size=st.tuples(st.integers(8, 300), st.integers(8, 300)),
 )
-def test_a_network_that_says_the_target_is_right_and_costs_nothing(
+def test_a_network_that_gives_the_target_has_no_loss(
     corners: tuple[float, ...], label: int, size: tuple[int, int]
 ) -> None:
     height, width = size
@@ -119,7 +119,7 @@ def test_without_classes_the_label_is_zero() -> None:
     np.testing.assert_allclose(found[0, 0], [5, 0, 15, 10, 0.8, 0], atol=1e-5)
 
 
-def test_the_loss_of_an_empty_picture_is_that_of_its_presence_alone() -> None:
+def test_the_loss_of_an_empty_image_is_of_presence_alone() -> None:
     answers = torch.tensor([[0.5, 9.0, 9.0, 9.0, 9.0, 9.0]], requires_grad=True)
     total = loss(Says(answers, 1), torch.zeros(1, 1, 8, 8), [objects()])["total"]  # type: ignore[arg-type]
     total.backward()

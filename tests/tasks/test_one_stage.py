@@ -104,7 +104,7 @@ def test_the_best_place_of_an_object_should_say_its_best_overlap() -> None:
     torch.testing.assert_close(found.score, torch.full((10,), 0.9))
 
 
-def test_a_small_object_is_learnt_however_badly_it_is_found_at_first() -> None:
+def test_a_small_object_is_assigned_however_bad_its_boxes() -> None:
     target = Objects(np.array([[30.0, 30, 34, 34]]), np.array([1]), np.array([False]))
     centres = torch.tensor([[32.0, 32]])
     found = assign(
@@ -138,7 +138,7 @@ def test_an_object_between_all_places_is_learnt_by_the_nearest() -> None:
     )
 
 
-def test_what_is_to_be_ignored_is_neither_learnt_nor_held_against_anybody() -> None:
+def test_ignored_objects_are_neither_targets_nor_errors() -> None:
     target = Objects(np.array([[0.0, 0, 32, 64]]), np.array([0]), np.array([True]))
     centres, _ = places(SIZES, STRIDES)
     found = assign(

@@ -62,7 +62,7 @@ def truths_for(net: Any, stored: torch.Tensor) -> list[Objects]:
 
 
 @pytest.mark.parametrize(("name", "steps"), [("faster_rcnn", 60), ("fast_rcnn", 100), ("rcnn", 40)])
-def test_each_network_of_the_line_learns_two_pictures_by_heart(name: str, steps: int) -> None:
+def test_each_network_of_the_line_overfits_two_images(name: str, steps: int) -> None:
     net, stored = network(name), pictures()
     images, targets = (stored.float() - 100) / 50, truths_for(net, stored)
     optimizer = torch.optim.AdamW(net.parameters(), lr=3e-3)
@@ -89,9 +89,7 @@ def test_each_network_of_the_line_learns_two_pictures_by_heart(name: str, steps:
         )
 
 
-def test_what_is_learnt_from_is_the_same_when_a_run_is_resumed_and_has_a_gradient_everywhere() -> (
-    None
-):
+def test_samples_repeat_and_every_part_has_a_gradient() -> None:
     net, stored = network("faster_rcnn"), pictures()
     images = stored.float() / 100 - 1
     first, again = (loss(net, images, SCENES, Draws(0, 3, np.arange(2))) for _ in range(2))
@@ -157,7 +155,7 @@ def test_boxes_meet_the_object_they_overlap_most() -> None:
     )
 
 
-def test_regions_are_a_quarter_objects_and_none_lies_in_what_is_ignored() -> None:
+def test_regions_are_a_quarter_objects_and_none_is_ignored() -> None:
     objects = Objects([[0.0, 0, 40, 40], [60, 60, 90, 90]], [1, 0], [False, True])
     rng = np.random.default_rng(0)
     near = np.array([0.0, 0, 40, 40]) + rng.uniform(-4, 4, (40, 4))

@@ -18,6 +18,7 @@ from ...models.weights import CATALOGUE
 from ...tasks import TASKS
 from ...tasks.task import TRAVELS, ModelSpec, Task
 from .. import tensors
+from .published import published_parts
 
 # 1: the parts of a task as one table, `room`. 2: a table for each of `TRAVELS`.
 FORMAT = 2
@@ -48,10 +49,8 @@ def load(path: str | Path) -> Model:
     model, truncated, from a newer version, weights that do not fit."""
     path = Path(path)
     if str(path) in CATALOGUE and not path.exists():
-        from ..run import pretrained
-        from ..run.progress import Say
-
-        return pretrained.published_model(str(path), Say())
+        spec, network, about = published_parts(str(path))
+        return Model(spec, network, path, about)
     folder = path / "model" if (path / "model").is_dir() else path
     about = _described(path, folder / "model.json")
     spec, network = _built(folder / "model.json", about)

@@ -16,18 +16,15 @@ from ...core.errors import ModelError, UsageError, did_you_mean
 from ...models import weights as published
 from ...models.initialise import weighted
 from ...models.weights import CATALOGUE, Preprocessing
-from ...tasks import TASKS
 from ...tasks.settings import SharedSettings
 from ...tasks.task import ModelSpec, Task
 from ..inference.infer import SCORING, forward_outputs
-from ..inference.model import Model
+from ..inference.published import PUBLISHED
 from . import folders, processes
 from .batches import Views
 from .progress import Say
 from .transfer import Norm, norms_kept, trunk
 
-# The task that published weights are of.
-PUBLISHED = "classification"
 # Fewer than from scratch: most of what is to be learned is there.
 EPOCHS = 10
 # Images from which the statistics of folded norms are measured: the deepest map of a 224×224 image
@@ -35,50 +32,6 @@ EPOCHS = 10
 MEASURED = 128
 # Folded norms that were stored as float16 are off by the rounding of variance 1 - ε.
 ROUNDING = 1e-3
-
-
-# --- used as they are -----------------------------------------------------------------------------
-
-
-def published_model(name: str, say: Say) -> Model:
-    """Published weights as a model; `about` has their name and licence. Raises what
-    `models.weights.get` raises."""
-    entry = published.entry_of(name)
-    stored = published.tensors(name)
-    classes = published.labels(entry.classes)
-    say.line(_licence(name))
-    if classes is None:
-        say.line(
-            f"{name}: answers are numbers of classes, because {published.IMAGENET_FILE} lies "
-            "neither in the mirror nor in the cache"
-        )
-        classes = tuple(map(str, range(1000)))
-    spec = _spec_of_published(entry, classes)
-    network = spec.architecture.build()
-    published.fill(network, stored, name)
-    about = {"name": name, "licence": entry.licence}
-    return Model(spec, network.eval(), Path(name), about)
-
-
-def _spec_of_published(entry: published.Weights, classes: tuple[str, ...]) -> ModelSpec:
-    given = entry.preprocessing
-    channels, size = len(given.mean), given.size
-    parts = {
-        "preprocess": {"size": size, "channels": channels, "mean": given.mean, "std": given.std},
-        "architecture": {
-            "model": entry.model,
-            "num_outputs": len(classes),
-            "channels": channels,
-            "size": size,
-        },
-        "inference": {"classes": classes},
-    }
-    return ModelSpec.from_json(TASKS[PUBLISHED], parts)
-
-
-def _licence(name: str) -> str:
-    entry = CATALOGUE[name]
-    return f"weights {name}: licence {entry.licence}; commercial use {entry.commercial}"
 
 
 # --- as a beginning -------------------------------------------------------------------------------
@@ -190,7 +143,7 @@ def begin(
     name = settings.weights
     if name in CATALOGUE:
         weights = published.tensors(name)
-        say.line(_licence(name))
+        say.line(published.licence_line(name))
     else:
         weights = published.read(Path(name))
         if (licence := credit(settings).get("licence_of_weights")) is not None:

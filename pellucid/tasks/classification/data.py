@@ -16,7 +16,7 @@ from ...data.formats.dataset import check_classes
 from ...data.sample import Sample
 from ..shared import class_numbers
 
-COUNTED = "pictures"
+COUNTED = "images"
 
 
 def matches(source: str | Path) -> bool:

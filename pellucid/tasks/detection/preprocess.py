@@ -79,8 +79,8 @@ class DetectionPreprocess:
         return VIEWS[tta](image, self.size, fill, self.resolution)
 
     def network_input(self, batch: Batch) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """float32 B×C×H×W; where the network takes proposals also float32 B×P×4 of them, in pixels of
-        the views, which are of the stored depth then."""
+        """float32 B×C×H×W; for a network that takes proposals also float32 B×P×4, in pixels of the
+        views, whose images are of the stored depth then."""
         images = self.normalized(batch.images)
         if not self.proposals:
             return images

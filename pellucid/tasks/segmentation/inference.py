@@ -94,7 +94,10 @@ class SegmentationInference:
         how = self.postprocessing
         how = replace(how, refine="none") if how.refine == "crf" else how
         shares = torch.from_numpy(np.mean(rows, axis=0))
-        return replace(first, **postprocess(shares, None, how))
+        found = postprocess(shares, None, how)
+        if not self.keep_probabilities:
+            found["probabilities"] = no_probabilities()
+        return replace(first, **found)
 
     def with_options(
         self, tta: str = "none", threshold: float | None = None, full: bool = True

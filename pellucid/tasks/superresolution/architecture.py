@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from ... import models
 from ...data.formats import Dataset
 from ..task import FitData
+from .preprocess import SuperResolutionPreprocess
 from .settings import SuperResolutionSettings
-
-if TYPE_CHECKING:
-    from .preprocess import SuperResolutionPreprocess
-
-# Degradation reads so many low-resolution pixels on each side; and so does bicubic upscaling, which
-# gives the colors.
-REACH = 3
 
 
 @dataclass(frozen=True)
@@ -51,10 +44,3 @@ class SuperResolutionArchitecture:
 
     def build(self) -> nn.Module:
         return models.enlarger(self.model, self.upscale, self.channels, self.width)
-
-
-def margin_of(model: str, factor: int, width: int | None) -> int:
-    """Low-resolution pixels on each side of a window for which there is no result, because the
-    network sees too little around them. Raises UsageError for an unknown model."""
-    network: Any = models.enlarger(model, factor, 1, width)
-    return int(network.margin) + REACH

@@ -12,8 +12,8 @@ from ...data.formats import Dataset
 from ...data.images import Header
 from ...models import ENLARGERS
 from ...transforms.augment import POLICIES
-from .architecture import margin_of
 from .data import validate
+from .margins import margin_of
 from .settings import SuperResolutionSettings
 
 # The largest side of the middle of a window, in pixels of the high-resolution image: larger images

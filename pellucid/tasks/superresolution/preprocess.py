@@ -19,9 +19,9 @@ from ...models.weights import Preprocessing
 from ...transforms.sliding_window import Windows
 from .. import pixels
 from ..task import FitData
-from .architecture import margin_of
 from .color import in_color_space
 from .degradation import PEAK, crop_to_multiple, low_resolution
+from .margins import margin_of
 from .settings import SuperResolutionSettings
 from .windows import mirrored, of_file, windows_of
 

@@ -10,10 +10,10 @@ from pellucid.core.rng import generator
 from pellucid.data.sample import Sample
 from pellucid.engine.run import batches
 from pellucid.engine.run.progress import Say
-from pellucid.tasks.classification import Classification
-from pellucid.tasks.task import shuffled
+from pellucid.tasks.image_preprocess import ImagePreprocess
+from pellucid.tasks.shared import shuffled
 
-ROOM = Classification(("a", "b"), (6, 8), 1)
+PREPROCESS = ImagePreprocess((6, 8), 1)
 
 
 def samples(count: int) -> list[Sample]:
@@ -26,7 +26,7 @@ def samples(count: int) -> list[Sample]:
 
 def test_views_are_the_pictures_in_order(tmp_path: Path) -> None:
     given = samples(11)
-    views, marks, bad = batches.load(given, ROOM, tmp_path, Say(quiet=True))
+    views, marks, bad = batches.load(given, PREPROCESS, tmp_path, Say(quiet=True))
     assert (len(views), len(marks), bad) == (11, 11, [])
     part = views.part(np.array([7, 2, 9]))
     batch = part.batch(np.array([2, 0]))
@@ -37,12 +37,12 @@ def test_views_are_the_pictures_in_order(tmp_path: Path) -> None:
     assert len(views.batch(np.zeros(0, np.int64))) == 0
 
 
-def test_a_store_on_disk_holds_the_same_and_leaves_nothing_behind(
+def test_a_store_on_disk_holds_the_same_and_is_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    in_memory, *_ = batches.load(samples(20), ROOM, tmp_path, Say(quiet=True))
+    in_memory, *_ = batches.load(samples(20), PREPROCESS, tmp_path, Say(quiet=True))
     monkeypatch.setattr(batches, "IN_MEMORY", 100)
-    on_disk, *_ = batches.load(samples(20), ROOM, tmp_path, Say(quiet=True))
+    on_disk, *_ = batches.load(samples(20), PREPROCESS, tmp_path, Say(quiet=True))
     assert isinstance(on_disk.images, np.memmap)
     assert np.array_equal(in_memory.images, on_disk.images)
     assert list(tmp_path.iterdir()) == []
@@ -52,7 +52,7 @@ def test_a_store_on_disk_holds_the_same_and_leaves_nothing_behind(
 def test_bad_pictures_are_left_out_and_listed(tmp_path: Path) -> None:
     (tmp_path / "broken.png").write_bytes(b"")
     given = [*samples(3), Sample(tmp_path / "broken.png", 0, "broken.png")]
-    views, _, bad = batches.load(given, ROOM, tmp_path, Say(quiet=True))
+    views, _, bad = batches.load(given, PREPROCESS, tmp_path, Say(quiet=True))
     assert len(views) == 3
     assert [source for source, _ in bad] == ["broken.png"]
 
@@ -61,7 +61,7 @@ def test_bad_pictures_are_left_out_and_listed(tmp_path: Path) -> None:
     ("bad", "total", "skip", "refused"),
     [(0, 10, False, False), (1, 1000, False, True), (1, 100, True, False), (2, 100, True, True)],
 )
-def test_bad_pictures_are_refused_unless_few_may_be_skipped(
+def test_bad_images_are_refused_unless_few_may_be_skipped(
     bad: int, total: int, skip: bool, refused: bool
 ) -> None:
     listed = [(f"{i}.png", f"{i}.png: 0 bytes") for i in range(bad)]

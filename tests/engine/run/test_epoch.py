@@ -57,7 +57,7 @@ def test_early_stopping_counts_from_the_first_best_epoch(scores: list[float], wa
     assert epochs_without_gain([{"validation_score": score} for score in scores]) == waited
 
 
-def test_a_run_with_an_average_keeps_it_and_says_what_it_gained(
+def test_a_run_keeps_the_average_and_says_what_it_gained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -71,10 +71,9 @@ def test_a_run_with_an_average_keeps_it_and_says_what_it_gained(
     plain = pellucid.train("digits", name="plain", **settings)
     run = pellucid.train("digits", name="averaged", ema=0.95, **settings)
     gain = run.summary["ema"]
-    assert gain["accuracy_with"] == run.summary["test"]["accuracy"]
-    assert gain["gain"]["value"] == pytest.approx(
-        gain["accuracy_with"]["value"] - gain["accuracy_without"]["value"]
-    )
+    assert gain["score"] == "accuracy"
+    assert gain["ours"] == run.summary["test"]["accuracy"]["value"]
+    assert gain["gain"]["value"] == pytest.approx(gain["ours"] - gain["theirs"])
     assert gain["seconds"] >= 0
     assert "ema" not in plain.summary
     # The path of the weights is the same; the average only watches it.

@@ -60,7 +60,7 @@ def options(**changes: object) -> list[str]:
     ]
 
 
-def test_the_same_seed_gives_the_same_run_and_another_seed_another(shapes: Path) -> None:
+def test_the_seed_alone_decides_the_weights(shapes: Path) -> None:
     one, two, other = (
         pellucid.train(shapes, quiet=True, seed=seed, **SETTINGS).path for seed in (1, 1, 2)
     )

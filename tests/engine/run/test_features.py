@@ -15,14 +15,15 @@ from safetensors.torch import load_file
 from torch import nn
 
 import pellucid
+from pellucid.engine.inference.infer import SCORING, forward_outputs
 from pellucid.engine.run import batches, features, folders, transfer
 from pellucid.engine.run import train as module
 from pellucid.engine.run.prepare import Prepared, prepare
 from pellucid.engine.run.progress import Say
 from pellucid.engine.run.resolve import built
-from pellucid.engine.run.settings import Recipe
 from pellucid.models import create, fixed_size
 from pellucid.models.notation import build
+from pellucid.tasks.classification.settings import ClassificationSettings
 
 CPU = torch.device("cpu")
 BODY = "C8 B R P D C16 B R P"
@@ -62,10 +63,9 @@ def head_and_rest(run: pellucid.Run) -> tuple[dict[str, torch.Tensor], dict[str,
 
 
 def prepared_with(**wanted: object) -> tuple[Prepared, nn.Module]:
-    prepared = prepare(
-        "digits", Recipe(model=f"{BODY} G L10", freeze="all", **wanted), Say(quiet=True)
-    )
-    return prepared, built(prepared.room, prepared.recipe)
+    given = {"model": f"{BODY} G L10", "freeze": "all", **wanted}
+    prepared = prepare("digits", given, Say(quiet=True))
+    return prepared, built(prepared.spec, prepared.settings)
 
 
 def test_the_cache_gives_the_same_head_and_scores(
@@ -148,43 +148,55 @@ def test_an_interrupted_run_goes_on_exactly(
 
 def test_features_are_those_of_the_network(tmp_path: Path) -> None:
     prepared, network = prepared_with()
-    learnt = features.views(prepared, network, CPU, Say(quiet=True))
+    learned, head = features.cached(prepared, network, CPU, Say(quiet=True))
+    assert head is not None
     every = np.arange(len(prepared.views))
     with torch.no_grad():
-        seen = network.eval().features(
-            prepared.room.normalised(prepared.views.batch(every).images)
-        )[-1]
-    held = learnt.views.batch(every).images
+        inputs = prepared.preprocess.network_input(prepared.views.batch(every))
+        seen = network.eval().features(inputs)[-1]
+    held = learned.views.batch(every).images
     assert held.dtype == torch.float32 and held.shape == (len(every), 16, 1, 1)
     torch.testing.assert_close(held, seen.mean((2, 3), keepdim=True), rtol=1e-5, atol=1e-5)
     for part in ("train", "validation", "test"):
-        ours, theirs = learnt.part(part), prepared.part(part)
+        ours, theirs = learned.part(part), prepared.part(part)
         assert torch.equal(ours.targets, theirs.targets)
-        with torch.no_grad():
-            answers = [
-                p.room.outputs(network, v.batch(np.arange(len(v))))
-                for p, v in ((learnt, ours), (prepared, theirs))
-            ]
-        torch.testing.assert_close(*answers, rtol=1e-4, atol=1e-4)
+        outputs = [
+            forward_outputs(each.spec, asked, views.batch(np.arange(len(views))), SCORING, CPU)
+            for each, asked, views in ((learned, head, ours), (prepared, network, theirs))
+        ]
+        torch.testing.assert_close(*outputs, rtol=1e-4, atol=1e-4)
 
 
 def test_many_features_stay_in_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared, network = prepared_with()
     monkeypatch.setattr(batches, "IN_MEMORY", 1000)
-    held = features.views(prepared, network, CPU, Say(quiet=True)).views
+    held = features.cached(prepared, network, CPU, Say(quiet=True))[0].views
     assert isinstance(held.images, np.memmap)
     assert torch.isfinite(held.batch(np.array([3, 1])).images).all()
 
 
-@pytest.mark.parametrize(
-    "wanted", [{"freeze": "1"}, {"cache": False}, {"augment": "letters"}, {"freeze": None}]
-)
+@pytest.mark.parametrize("wanted", [{"freeze": "1"}, {"cache": False}, {"freeze": None}])
 def test_what_may_change_is_not_kept(wanted: dict[str, object]) -> None:
-    recipe = replace(Recipe(model="x", freeze="all", augment="none"), **wanted)
-    assert not features.fixed(recipe, build(f"{BODY} G L10", 1, (8, 8)), (1, 8, 8))
-    assert features.fixed(
-        Recipe(freeze="all", augment="none"), build(f"{BODY} G L10", 1, (8, 8)), (1, 8, 8)
-    )
+    network = build(f"{BODY} G L10", 1, (8, 8))
+    settings = ClassificationSettings(model="x", freeze="all", augment="none")
+    assert features.fixed(settings, network, (1, 8, 8))
+    assert not features.fixed(settings.model_copy(update=wanted), network, (1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "augments"),
+    [
+        *(({"augment": "none"}, False), ({"augment": "letters"}, True)),
+        *(({"augment": "none", "imbalance": "oversample"}, False), ({"mirror": 0.5}, True)),
+    ],
+)
+def test_features_of_augmented_images_are_not_kept(
+    augmentation: dict[str, object], augments: bool
+) -> None:
+    prepared, network = prepared_with(**augmentation)
+    assert features.augments(prepared) is augments
+    found, head = features.cached(prepared, network, CPU, Say(quiet=True))
+    assert (found is prepared) is augments and (head is None) is augments
 
 
 class TwoMaps(nn.Module):
@@ -202,8 +214,9 @@ class TwoMaps(nn.Module):
         return self.last(torch.cat([each.mean((2, 3)) for each in maps], 1))
 
 
-def test_a_head_that_reads_early_maps_is_not_served_from_the_last() -> None:
-    assert not features.fixed(Recipe(freeze="all", augment="none"), TwoMaps(), (1, 8, 8))
+def test_a_head_that_reads_early_maps_is_not_cached() -> None:
+    settings = ClassificationSettings(freeze="all", augment="none")
+    assert not features.fixed(settings, TwoMaps(), (1, 8, 8))
 
 
 def test_the_key_follows_weights_pictures_and_preprocessing() -> None:
@@ -213,20 +226,15 @@ def test_the_key_follows_weights_pictures_and_preprocessing() -> None:
     with torch.no_grad():
         network.classifier[-1].weight.add_(1)
     assert features.key(prepared, network) == base  # the head may learn
-    assert (
-        features.key(
-            replace(
-                prepared, room=replace(prepared.room, fill=(7.0,), classes=tuple("abcdefghij"))
-            ),
-            network,
-        )
-        == base
-    )
+    # Neither what augmentation pads with nor the names of the classes.
+    inference = replace(prepared.inference, classes=tuple("abcdefghij"))
+    padded = replace(prepared.preprocess, pad_value=(7.0,))
+    renamed = replace(prepared, preprocess=padded, inference=inference)
+    assert features.key(renamed, network) == base
     assert features.key(replace(prepared, hashes=prepared.hashes[::-1]), network) != base
-    for change in ({"mean": (0.3,)}, {"std": (0.2,)}, {"scale": "raw"}):
-        assert (
-            features.key(replace(prepared, room=replace(prepared.room, **change)), network) != base
-        )
+    for change in ({"mean": (0.3,)}, {"std": (0.2,)}, {"normalization": "raw"}):
+        preprocess = replace(prepared.preprocess, **change)
+        assert features.key(replace(prepared, preprocess=preprocess), network) != base
     for name in ("stages.0.0.weight", "stages.0.1.running_mean", "stages.1.2.bias"):
         network.state_dict()[name].add_(1e-6)
         changed = features.key(prepared, network)
@@ -244,7 +252,7 @@ def test_the_key_follows_weights_pictures_and_preprocessing() -> None:
 def test_the_mean_is_kept_where_it_is_all_the_head_reads(name: str, mean: bool) -> None:
     size = fixed_size(name) or (96, 96)
     network = create(name, 3, 3, size).eval()
-    transfer.freeze(network, Recipe(model=name, freeze="all"), (3, *size))
+    transfer.freeze(network, ClassificationSettings(model=name, freeze="all"), (3, *size))
     before = {key: value.clone() for key, value in network.state_dict().items()}
     assert features.pooling(network, (3, *size)) is mean
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
@@ -257,7 +265,7 @@ def test_the_mean_in_notation(head: str, mean: bool) -> None:
     network = build(f"C8 R P {head}", 1, (8, 8))
     # logits that do not depend on anything prove nothing
     nn.init.zeros_(network.classifier[-1].weight)
-    transfer.freeze(network, Recipe(freeze="all"), (1, 8, 8))
+    transfer.freeze(network, ClassificationSettings(freeze="all"), (1, 8, 8))
     assert features.pooling(network, (1, 8, 8)) is mean
 
 
@@ -267,5 +275,5 @@ def test_dropout_before_the_mean_forbids_it() -> None:
     drop = nn.Dropout(0.5)
     network.drop = drop
     network.head = lambda maps: network.last(network.drop(maps[-1]).mean((2, 3)))
-    transfer.freeze(network, Recipe(model="x", freeze="all"), (1, 8, 8))
+    transfer.freeze(network, ClassificationSettings(model="x", freeze="all"), (1, 8, 8))
     assert not features.pooling(network, (1, 8, 8))

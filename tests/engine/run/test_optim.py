@@ -1,21 +1,25 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
 
 from pellucid.engine.run.optim import learning_rate, optimizer
-from pellucid.engine.run.settings import SCHEDULES, Recipe
+from pellucid.engine.run.settings import options_of
+from pellucid.tasks.settings import SharedSettings
+
+SCHEDULES = options_of(SharedSettings)["schedule"].choices
+DEFAULTS: dict[str, Any] = {"optimizer": "adamw", "lr": 0.1, "epochs": 8, "weight_decay": 0.01}
 
 
-def recipe(**settings: object) -> Recipe:
-    return Recipe(
-        **({"optimizer": "adamw", "lr": 0.1, "epochs": 8, "weight_decay": 0.01} | settings)
-    )  # type: ignore[arg-type]
+def settings(**changes: Any) -> SharedSettings:
+    return SharedSettings(**(DEFAULTS | changes))
 
 
-def rates(history: list[dict[str, float]] | None = None, **settings: object) -> list[float]:
-    return [learning_rate(recipe(**settings), step, 10, history or []) for step in range(80)]
+def rates(history: list[dict[str, float]] | None = None, **changes: Any) -> list[float]:
+    return [learning_rate(settings(**changes), step, 10, history or []) for step in range(80)]
 
 
 def test_step_drops_to_a_tenth_at_half_and_three_quarters() -> None:
@@ -56,10 +60,10 @@ def test_one_cycle_rises_to_its_peak_and_ends_near_nothing() -> None:
 def test_plateau_drops_when_validation_stalls() -> None:
     falling = [{"validation_loss": 1 / (i + 1)} for i in range(20)]
     stalled = falling + [{"validation_loss": 1.0}] * 5
-    assert learning_rate(recipe(schedule="plateau"), 0, 10, falling) == pytest.approx(0.1)
-    assert learning_rate(recipe(schedule="plateau"), 0, 10, stalled) == pytest.approx(0.01)
+    assert learning_rate(settings(schedule="plateau"), 0, 10, falling) == pytest.approx(0.1)
+    assert learning_rate(settings(schedule="plateau"), 0, 10, stalled) == pytest.approx(0.01)
     assert learning_rate(
-        recipe(schedule="plateau"), 0, 10, stalled + stalled[-5:]
+        settings(schedule="plateau"), 0, 10, stalled + stalled[-5:]
     ) == pytest.approx(0.001)
 
 
@@ -76,7 +80,7 @@ def test_optimisers_equal_torch_and_decay_weights_only(name: str) -> None:
     network = nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm1d(3), nn.Linear(3, 2))
     twin = nn.Sequential(nn.Linear(4, 3, bias=False), nn.BatchNorm1d(3), nn.Linear(3, 2))
     twin.load_state_dict(network.state_dict())
-    ours = optimizer(recipe(optimizer=name, momentum=0.8), list(network.named_parameters()))
+    ours = optimizer(settings(optimizer=name, momentum=0.8), list(network.named_parameters()))
     decays = {id(p): group["weight_decay"] for group in ours.param_groups for p in group["params"]}
     assert {name for name, p in network.named_parameters() if decays[id(p)]} == {
         "0.weight",
@@ -133,7 +137,7 @@ def test_exp_range_is_a_triangle_that_falls_to_a_hundredth() -> None:
         schedule.step()
 
 
-def test_a_cyclic_schedule_left_open_makes_four_cycles_from_a_tenth() -> None:
+def test_a_cyclic_schedule_by_default_has_four_cycles() -> None:
     values = rates(schedule="triangular")
     assert min(values) == pytest.approx(0.01)
     assert [i for i, value in enumerate(values) if value == pytest.approx(0.1)] == [10, 30, 50, 70]
@@ -150,7 +154,7 @@ def test_restarts_equal_torch() -> None:
 
 def test_restarts_left_open_fill_the_run_with_three_cycles() -> None:
     values = [
-        learning_rate(recipe(schedule="restarts", epochs=7), step, 10, []) for step in range(70)
+        learning_rate(settings(schedule="restarts", epochs=7), step, 10, []) for step in range(70)
     ]
     assert [i for i, value in enumerate(values) if value == pytest.approx(0.1)] == [0, 10, 30]
 

@@ -17,11 +17,12 @@ import pellucid
 from pellucid.core.errors import UsageError
 from pellucid.engine.run import features, transfer
 from pellucid.engine.run.optim import optimizer
-from pellucid.engine.run.settings import Recipe
 from pellucid.models import MODELS, create, fixed_size
 from pellucid.models.notation import build
 from pellucid.models.pyramid import headless
 from pellucid.models.yolo import Yolo
+from pellucid.tasks.detection.settings import DetectionSettings
+from pellucid.tasks.settings import SharedSettings
 
 NOTATION = "C8 B R P D C8 B R G"
 QUICK = {
@@ -33,7 +34,6 @@ QUICK = {
     "quiet": True,
     "augment": "none",
 }
-RECIPE = Recipe(model="tried", optimizer="adamw", lr=0.1, weight_decay=0.1)
 
 
 @pytest.fixture(autouse=True)
@@ -60,16 +60,16 @@ def tried(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
 
 
 def moved(
-    recipe: Recipe, text: str = f"{NOTATION} L3", seed: int = 0
+    chosen: SharedSettings, text: str = f"{NOTATION} L3", seed: int = 0
 ) -> tuple[nn.Module, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """A network, and its tensors before and after three steps by this recipe."""
+    """A network, and its tensors before and after three steps with these settings."""
     torch.manual_seed(seed)
     network, shape = build(text, 3, (12, 12)), (3, 12, 12)
-    transfer.freeze(network, recipe, shape)
+    transfer.freeze(network, chosen, shape)
     before = {key: value.clone() for key, value in network.state_dict().items()}
     named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    stepper = optimizer(recipe, named, transfer.rates(network, recipe, shape))
-    transfer.learning(network, transfer.quiet(network, recipe, shape))
+    stepper = optimizer(chosen, named, transfer.rates(network, chosen, shape))
+    transfer.learning(network, transfer.quiet(network, chosen, shape))
     for _ in range(3):
         stepper.zero_grad()
         nn.functional.cross_entropy(
@@ -126,8 +126,8 @@ def test_auxiliary_heads_go_with_the_head() -> None:
 
 @pytest.mark.parametrize(("wanted", "resting"), [("0", 0), ("1", 1), ("2", 2), ("all", 2)])
 def test_frozen_stages_do_not_move_and_others_do(wanted: str, resting: int) -> None:
-    recipe = Recipe(model="x", optimizer="adamw", lr=0.1, weight_decay=0.1, freeze=wanted)
-    network, before, after = moved(recipe)
+    chosen = SharedSettings(model="x", optimizer="adamw", lr=0.1, weight_decay=0.1, freeze=wanted)
+    network, before, after = moved(chosen)
     found = transfer.stages(network, (3, 12, 12))
     for at, names in enumerate(found):
         assert all(torch.equal(before[name], after[name]) == (at < resting) for name in names)
@@ -142,16 +142,18 @@ def test_frozen_stages_do_not_move_and_others_do(wanted: str, resting: int) -> N
 
 def test_dropout_of_a_frozen_stage_rests() -> None:
     network, shape = tried("nin")
-    recipe = Recipe(model="nin", freeze="all")
-    transfer.learning(network, transfer.quiet(network, recipe, shape))
+    chosen = SharedSettings(model="nin", freeze="all")
+    transfer.learning(network, transfer.quiet(network, chosen, shape))
     assert not network.dropout.training and network.training
     x = torch.randn(2, *shape)
     assert torch.equal(network(x), network(x))
-    transfer.learning(network, transfer.quiet(network, Recipe(model="nin", freeze="1"), shape))
+    transfer.learning(
+        network, transfer.quiet(network, SharedSettings(model="nin", freeze="1"), shape)
+    )
     assert network.dropout.training
     with torch.device("meta"):
         head, shape = tried("alexnet_2012")
-    transfer.learning(head, transfer.quiet(head, recipe, shape))
+    transfer.learning(head, transfer.quiet(head, chosen, shape))
     assert head.dropout.training
 
 
@@ -166,7 +168,7 @@ def test_dropout_of_a_frozen_stage_rests() -> None:
 def test_what_cannot_be_frozen_is_refused(model: str, wanted: str, says: str) -> None:
     network, shape = tried(model)
     with pytest.raises(UsageError, match=says):
-        transfer.freeze(network, Recipe(model=model, freeze=wanted), shape)
+        transfer.freeze(network, SharedSettings(model=model, freeze=wanted), shape)
 
 
 def test_too_many_stages_are_refused_before_a_run_begins(stripes: Path) -> None:
@@ -179,15 +181,15 @@ def test_too_many_stages_are_refused_before_a_run_begins(stripes: Path) -> None:
 
 
 def test_kept_norms_learn_scale_and_bias_but_no_statistics() -> None:
-    for recipe, kept in (
-        (Recipe(norms="kept"), True),
-        (Recipe(norms="learned", weights="x.pth"), False),
-        (Recipe(weights="x.pth"), True),
-        (Recipe(), False),
+    for chosen, kept in (
+        (SharedSettings(norms="kept"), True),
+        (SharedSettings(norms="learned", weights="x.pth"), False),
+        (SharedSettings(weights="x.pth"), True),
+        (SharedSettings(), False),
     ):
-        assert transfer.norms_kept(recipe) is kept
+        assert transfer.norms_kept(chosen) is kept
     _, before, after = moved(
-        Recipe(model="x", optimizer="adamw", lr=0.1, weight_decay=0.0, norms="kept")
+        SharedSettings(model="x", optimizer="adamw", lr=0.1, weight_decay=0.0, norms="kept")
     )
     for key in before:
         assert torch.equal(before[key], after[key]) == ("running" in key or "num_batches" in key)
@@ -201,7 +203,7 @@ def test_kept_norms_learn_scale_and_bias_but_no_statistics() -> None:
 def test_rates_fall_by_one_factor_a_stage(share: float, name: str) -> None:
     with torch.device("meta"):
         network, shape = tried(name)
-    found = transfer.rates(network, Recipe(model=name, stage_lr=share), shape)
+    found = transfer.rates(network, SharedSettings(model=name, stage_lr=share), shape)
     filled = [names for names in transfer.stages(network, shape) if names]
     expected = {
         each: share ** (len(filled) - 1 - at) for at, names in enumerate(filled) for each in names
@@ -212,11 +214,13 @@ def test_rates_fall_by_one_factor_a_stage(share: float, name: str) -> None:
 def test_a_stage_moves_by_its_rate() -> None:
     """Plain gradient descent: the first step of a stage is that of training at one rate,
     times its share."""
-    recipe = Recipe(model="x", optimizer="sgd", momentum=0.0, lr=0.1, weight_decay=0.0)
+    chosen = SharedSettings(model="x", optimizer="sgd", momentum=0.0, lr=0.1, weight_decay=0.0)
     steps = []
     for each in (
-        recipe,
-        Recipe(model="x", optimizer="sgd", momentum=0.0, lr=0.1, weight_decay=0.0, stage_lr=0.5),
+        chosen,
+        SharedSettings(
+            model="x", optimizer="sgd", momentum=0.0, lr=0.1, weight_decay=0.0, stage_lr=0.5
+        ),
     ):
         torch.manual_seed(0)
         network, shape = build(f"{NOTATION} L3", 3, (12, 12)).eval(), (3, 12, 12)
@@ -268,7 +272,7 @@ def detector() -> nn.Module:
     return Yolo(headless(create("resnet20", 10, 3, (32, 32)), (3, 32, 32)), 2, 8)
 
 
-def test_of_a_detector_the_backbone_has_the_stages_and_the_rest_is_the_last_one() -> None:
+def test_neck_and_head_of_a_detector_are_the_last_stage() -> None:
     network = detector()
     *backbone, rest = transfer.stages(network, (3, 32, 32))
     names = [name for stage in backbone for name in stage]
@@ -279,16 +283,18 @@ def test_of_a_detector_the_backbone_has_the_stages_and_the_rest_is_the_last_one(
 
 
 def test_a_frozen_backbone_rests_and_the_neck_and_head_learn() -> None:
-    network, recipe = (
+    network, chosen = (
         detector(),
-        Recipe(model="resnet20", freeze="all", weights="w", norms="kept", augment="none"),
+        DetectionSettings(
+            model="resnet20", freeze="all", weights="w", norms="kept", augment="none"
+        ),
     )
-    transfer.freeze(network, recipe, (3, 32, 32))
+    transfer.freeze(network, chosen, (3, 32, 32))
     assert all(
         parameter.requires_grad != name.startswith("backbone.")
         for name, parameter in network.named_parameters()
     )
-    transfer.learning(network, transfer.quiet(network, recipe, (3, 32, 32)))
+    transfer.learning(network, transfer.quiet(network, chosen, (3, 32, 32)))
     norms = {
         name: module
         for name, module in network.named_modules()
@@ -297,4 +303,4 @@ def test_a_frozen_backbone_rests_and_the_neck_and_head_learn() -> None:
     assert {name for name, norm in norms.items() if not norm.training} == {
         name for name in norms if name.startswith("backbone.")
     }
-    assert not features.fixed(recipe, network, (3, 32, 32))
+    assert not features.fixed(chosen, network, (3, 32, 32))
