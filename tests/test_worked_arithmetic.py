@@ -123,9 +123,7 @@ def test_the_three_formulas(
 
 @settings(max_examples=30, deadline=None)
 @given(depth=st.integers(1, 40), filters=st.integers(1, 40))
-def test_a_3x3_layer_has_nine_weights_for_each_pair_of_maps_and_a_bias_a_map(
-    depth: int, filters: int
-) -> None:
+def test_parameters_of_a_3x3_layer(depth: int, filters: int) -> None:
     row = layers(f"C{filters} G", depth, 8, 8)[0]
     assert (row.weights, row.biases) == (9 * depth * filters, filters)
 
@@ -170,7 +168,7 @@ def test_transposed_convolution_without_padding() -> None:
     assert maps("V1k3s2 G", PICTURE, KERNEL) == whole
 
 
-def test_transposed_convolution_with_padding_is_the_same_less_its_border() -> None:
+def test_padding_of_a_transposed_convolution_cuts_borders() -> None:
     assert maps("V1k3s2p1 G", PICTURE, KERNEL) == [[2, 3, 4], [4, 3, 6], [6, 7, 8]]
 
 
@@ -199,7 +197,7 @@ def test_a_5x5_by_3x3_with_padding_2() -> None:
     assert found[3][3:5] == pytest.approx([5.25, 5.15], rel=1e-6)
 
 
-def test_prewitt_with_rows_of_one_sign_responds_to_horizontal_edges() -> None:
+def test_prewitt_rows_respond_to_horizontal_edges() -> None:
     assert filters.FILTERS["prewitt_y"].tolist() == [[-1, -1, -1], [0, 0, 0], [1, 1, 1]]
     horizontal = np.repeat([[0], [0], [0], [9], [9], [9]], 6, axis=1).astype(np.uint8)
     assert filters.apply(horizontal, "prewitt_y")[:, 2].tolist() == [0, 0, 27, 27, 0, 0]

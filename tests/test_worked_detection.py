@@ -54,7 +54,7 @@ def test_the_shape_of_what_a_grid_says(
 # ------------------------------------------------------------------------------- who is responsible
 
 
-def test_the_cell_of_the_centre_and_the_anchor_of_the_best_shape() -> None:
+def test_responsible_cell_and_anchor() -> None:
     """On 3×3 cells a standing person and a lying car may share a centre: the tall and the wide
     anchor tell them apart."""
     anchors = torch.tensor([[0.1, 0.4], [0.4, 0.1]])

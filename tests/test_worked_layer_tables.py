@@ -227,12 +227,12 @@ def sums(name: str) -> int:
     )
 
 
-def test_a_residual_network_has_a_skip_every_two_or_three_layers() -> None:
+def test_resnet_has_a_skip_every_two_or_three_layers() -> None:
     assert [sums(name) for name in ("resnet18", "resnet34", "resnet50")] == [8, 16, 16]
     assert sums("plain18") == 0
 
 
-def test_a_dense_block_of_l_layers_has_half_of_l_times_l_plus_1_connections() -> None:
+def test_a_dense_block_has_l_times_l_plus_1_over_2_links() -> None:
     """Layer l reads the block's input and the maps of all l − 1 layers before it, stacked."""
     nodes = trace(made("densenet121", 10, 3, 64, 64), (3, 64, 64)).nodes
     stacked: list[set[int]] = []

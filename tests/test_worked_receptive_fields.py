@@ -36,7 +36,7 @@ def sizes(text: str) -> list[tuple[int, int]]:
 STACK = "C2p0 C2p0 P C2p0 C2p0"
 
 
-def test_forward_through_two_convolutions_a_pool_and_two_convolutions() -> None:
+def test_forward_through_convolutions_and_a_pool() -> None:
     assert sizes(STACK) == [(size, size) for size in (3, 5, 6, 10, 14)]
 
 
@@ -76,7 +76,7 @@ def test_unet_bottleneck(unet: Graph) -> None:
     assert reach is not None and reach[0].size == (140, 140)
 
 
-def test_unet_output_sees_188_or_204_pixels_depending_on_its_position(unet: Graph) -> None:
+def test_unet_output_sees_188_or_204_pixels(unet: Graph) -> None:
     last = fields(unet, "relu")[-1]
     seen = last.high - last.low + 1
     assert len(seen) == 388

@@ -2,8 +2,8 @@
 
     python tools/architecture.py [docs/figures/architecture.svg]
 
-The numbers of files and of lines are counted, so the drawing is made again when the code has moved; a
-test compares the packages that it shows with those that exist.
+The numbers of files and of lines are counted, so the drawing is made again when the code has moved;
+a test compares the packages that it shows with those that exist.
 """
 
 from __future__ import annotations

@@ -110,18 +110,24 @@ def long_lines(modules: Modules) -> list[str]:
 
 
 def functions(modules: Modules) -> list[dict[str, Any]]:
-    """All functions, the longest first."""
+    """All functions, the longest first. Statements do not depend on the width of lines."""
     found = [
-        (node.end_lineno - node.lineno + 1, node.name, module.at(node))
+        (node.end_lineno - node.lineno + 1, statements(node), node.name, module.at(node))
         for module, node in nodes(modules, FUNCTIONS)
     ]
-    keys = ("lines", "function", "place")
+    keys = ("lines", "statements", "function", "place")
     return [dict(zip(keys, row, strict=True)) for row in sorted(found, reverse=True)]
 
 
-def quantiles(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
-    """Number of functions and the quantiles of their lengths in lines."""
-    found = [row["lines"] for row in rows] or [0]
+def statements(function: ast.AST) -> int:
+    """The statements of a function, nested ones too, without its docstring."""
+    found = sum(isinstance(node, ast.stmt) for node in ast.walk(function)) - 1
+    return found - (ast.get_docstring(function) is not None)  # type: ignore[arg-type]
+
+
+def quantiles(rows: Sequence[Mapping[str, Any]], unit: str) -> dict[str, int]:
+    """Number of functions and the quantiles of their lengths, in "lines" or "statements"."""
+    found = sorted((row[unit] for row in rows), reverse=True) or [0]
     middle, tenth = found[len(found) // 2], found[len(found) // 10]
     return {"count": len(rows), "median": middle, "percentile_90": tenth, "longest": found[0]}
 
@@ -166,9 +172,18 @@ def none_tests(modules: Modules) -> list[dict[str, str]]:
     fields, rows = result_fields(modules), []
     for module, node in nodes(modules, ast.Compare):
         match node.left, node.ops, node.comparators:
-            case ast.Attribute(attr=field), [ast.Is() | ast.IsNot()], [ast.Constant(value=None)]:
+            case ast.Attribute(value=base, attr=field), [ast.Is() | ast.IsNot()], [
+                ast.Constant(value=None)
+            ] if not is_other(module, base):
                 rows.append({"field": field, "place": module.at(node)})
     return [row for row in rows if row["field"] in fields]
+
+
+def is_other(module: Module, base: ast.expr) -> bool:
+    """Whether what is tested is no result: settings, or `self` outside of the results."""
+    name = getattr(base, "id", "")
+    own = module.path == f"{NAME}/core/types.py" or module.path.endswith("/result.py")
+    return name in ("s", "settings", "recipe") or (name == "self" and not own)
 
 
 def edges(modules: Modules) -> list[Edge]:
@@ -251,7 +266,8 @@ def figures(root: Path) -> dict[str, Any]:
         "files": len(modules),
         "lines": sum(len(module.lines) for module in modules.values()),
         "packages": packages(modules),
-        "functions": quantiles(sizes),
+        "functions": quantiles(sizes, "lines"),
+        "functions_in_statements": quantiles(sizes, "statements"),
         "longest_functions": sizes[:SHOWN],
         "task_classes": classes,
         "task_interfaces": [row for row in classes if row["interface"]],

@@ -116,7 +116,9 @@ def _measured(prepared: Prepared, where: torch.device) -> tuple[list[float], lis
         views = views.part(
             np.sort(generator(own.seed).permutation(len(views))[: STEPS * own.batch])
         )
-        length = math.ceil(STEPS * own.batch / len(views))
+        # An epoch of few images may have more steps than it takes to see each once.
+        epoch = prepared.training.batches(views.samples, views.counts, 0, generator(own.seed, 0))
+        length = math.ceil(STEPS / max(1, len(epoch)))
         ramp = {"schedule": "ramp", "lr": HIGH, "lr_low": LOW, "warmup": 0.0, "epochs": length}
         settings = own.model_copy(update=ramp)
         with machine.threads(own.threads):

@@ -70,17 +70,7 @@ def curves(
     log = not percent and grounded and min(known) > 0 and max(known) > 30 * min(known)
     width, height, left, top, bottom = 440.0, 280.0, 46.0, 44.0, 36.0
     right = 18 + max(svg.width_of(name) for name in lines)
-    # A loss is seen against 0; a share among its own values, and never without some room below.
-    least = (
-        min(min(known), max(known) - 0.1)
-        if percent
-        else min(0.0, *known)
-        if grounded
-        else min(known)
-    )
-    levels = svg.decades(min(known), max(known)) if log else svg.ticks(least, max(known))
-    if percent:
-        levels = [level for level in levels if 0 <= level <= 1] or levels
+    levels = _levels(known, log, percent, grounded)
     across = svg.Scale(min(x), max(x) if max(x) > min(x) else min(x) + 1, left + 8, width - right)
     low, high = min(levels[0], *known), max(levels[-1], *known)
     up = svg.Scale(low, high if high > low else low + 1, height - bottom, top, log)
@@ -105,14 +95,31 @@ def curves(
             (across(a), up(v)) if math.isfinite(v) else None
             for a, v in zip(x, values, strict=False)
         ]
-        parts.append(f'<path d="{svg.path(points)}" class="line {colour}"/>')
-        last = next((point for point in reversed(points) if point), None)
-        if last:
-            parts.append(f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3" class="{colour}"/>')
+        parts += _line_with_end(points, colour)
+        if last := next((point for point in reversed(points) if point), None):
             ends.append((last[1], name, colour))
     for y, name, colour in _apart(ends, 15):
         parts.append(svg.text(width - right + 9, y + 4, name, f"bold {colour}"))
     return svg.document(width, height, title, parts)
+
+
+def _line_with_end(points: Sequence[tuple[float, float] | None], colour: str) -> list[str]:
+    """A line and a dot at its last point."""
+    parts = [f'<path d="{svg.path(points)}" class="line {colour}"/>']
+    if last := next((point for point in reversed(points) if point), None):
+        parts.append(f'<circle cx="{last[0]:.1f}" cy="{last[1]:.1f}" r="3" class="{colour}"/>')
+    return parts
+
+
+def _levels(known: list[float], log: bool, percent: bool, grounded: bool = True) -> list[float]:
+    """The marks of a y-axis. A loss is seen against 0; a share among its own values, and never
+    without some space below."""
+    if log:
+        levels = svg.decades(min(known), max(known))
+    else:
+        least = min(0.0, *known) if grounded else min(known)
+        levels = svg.ticks(min(min(known), max(known) - 0.1) if percent else least, max(known))
+    return [level for level in levels if 0 <= level <= 1] or levels if percent else levels
 
 
 def _apart(ends: list[tuple[float, str, str]], least: float) -> list[tuple[float, str, str]]:
@@ -163,35 +170,28 @@ def confusion(
         f'height="{side * count:.1f}" class="hair"/>'
     )
     for row, column in zip(*np.nonzero(cells), strict=True):
-        strength = (
-            float(shares[row, column])
-            if row == column
-            else 0.12 + 0.88 * float(shares[row, column]) / worst
-        )
-        x, y = left + side * column, top + side * row
-        gap = min(1.0, side / 20)
-        box = (
-            f'x="{x + gap:.1f}" y="{y + gap:.1f}" width="{side - 2 * gap:.1f}" '
-            f'height="{side - 2 * gap:.1f}" rx="{side / 14:.1f}"'
-        )
+        share, right = float(shares[row, column]), row == column
+        strength = share if right else 0.12 + 0.88 * share / worst
         tip = f"{classes[row]} called {classes[column]}: {cells[row, column]}"
-        colour = "a" if row == column else "b"
-        parts.append(
-            f'<rect {box} class="{colour}" '
-            f'fill-opacity="{strength:.2f}"><title>{escape(tip)}</title></rect>'
-        )
+        x, y = left + side * column, top + side * row
+        parts.append(_confusion_cell(x, y, side, strength, right, tip))
         if count <= 25:
             size = f' style="font-size:{min(12.0, side * 0.42):.1f}px" pointer-events="none"'
-            parts.append(
-                svg.text(
-                    x + side / 2,
-                    y + side / 2 + 4,
-                    f"{cells[row, column]}",
-                    f"mid {'on' if strength > 0.85 else 'ink'}",
-                    size,
-                )
-            )
+            css, text = f"mid {'on' if strength > 0.85 else 'ink'}", f"{cells[row, column]}"
+            parts.append(svg.text(x + side / 2, y + side / 2 + 4, text, css, size))
     return svg.document(width, top + side * count + 4, title, parts)
+
+
+def _confusion_cell(x: float, y: float, side: float, strength: float, right: bool, tip: str) -> str:
+    gap = min(1.0, side / 20)
+    box = (
+        f'x="{x + gap:.1f}" y="{y + gap:.1f}" width="{side - 2 * gap:.1f}" '
+        f'height="{side - 2 * gap:.1f}" rx="{side / 14:.1f}"'
+    )
+    return (
+        f'<rect {box} class="{"a" if right else "b"}" '
+        f'fill-opacity="{strength:.2f}"><title>{escape(tip)}</title></rect>'
+    )
 
 
 def reliability(confidence: np.ndarray, correct: np.ndarray, title: str = "Calibration") -> str:
@@ -272,10 +272,7 @@ def overlay(
     ] or [0.0]
     xs = [float(v) for line in lines for v in line.x] or [0.0, 1.0]
     log = not percent and min(known) > 0 and max(known) > 30 * min(known)
-    least = min(min(known), max(known) - 0.1) if percent else min(0.0, *known)
-    levels = svg.decades(min(known), max(known)) if log else svg.ticks(least, max(known))
-    if percent:
-        levels = [level for level in levels if 0 <= level <= 1] or levels
+    levels = _levels(known, log, percent)
     named = [line for line in lines if line.colour]
     right = 18 + max([svg.width_of(svg.shortened(line.name, 150)) for line in named], default=0)
     left, top, bottom, plot = 50.0, 58.0 if above else 34.0, 36.0, 340.0
@@ -306,13 +303,9 @@ def overlay(
     ends = []
     for line in sorted(lines, key=lambda line: line.colour is not None):
         parts += _drawn(line, across, up)
-        if line.colour:
-            last = max((i for i, v in enumerate(line.y) if math.isfinite(v)), default=None)
-            ends += (
-                []
-                if last is None
-                else [(up(line.y[last]), svg.shortened(line.name, 150), line.colour)]
-            )
+        finite = [v for v in line.y if math.isfinite(v)]
+        if line.colour and finite:
+            ends.append((up(finite[-1]), svg.shortened(line.name, 150), line.colour))
     for y, (_, name, colour) in zip(
         _spread([end[0] for end in ends], 15, top, height - bottom), ends, strict=True
     ):

@@ -239,7 +239,8 @@ class Inference(Protocol):
 
 class Metric(Protocol):
     """Counts each sample once, however many processes evaluate. Its whole state is `records`: for
-    each source named arrays, so that it can be merged, stored and compared."""
+    each source named arrays, so that it can be merged, stored and compared. The engine adds `group`
+    (uint8, UTF-8) for a sample of a group (patient, video): groups are resampled together."""
 
     SCORES: ClassVar[tuple[str, ...]]  # what `resample` can score, the default first
     score: str  # which of them chooses the best epoch

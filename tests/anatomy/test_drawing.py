@@ -370,7 +370,7 @@ def test_layers_of_a_fold_are_all_named():
     assert any({"layer3.1.conv1", "layer3.5.conv1"} <= set(names.split()) for names in named)
 
 
-def test_the_drawing_follows_the_colour_scheme_and_has_one_line_of_legend():
+def test_the_drawing_follows_the_color_scheme():
     svg = draw(graph_of(U_SHAPED), "U")
     assert "prefers-color-scheme:dark" in svg and svg.count("height ∝ √side") == 1
     assert all(word in svg for word in ("convolution", "pooling", "upsampling", "dense", "stack"))

@@ -51,7 +51,7 @@ def really_saved(network: nn.Module, batch: int) -> int:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_what_is_kept_for_the_backward_pass_is_what_a_real_pass_keeps(name: str) -> None:
+def test_memory_of_the_backward_pass_is_what_is_kept(name: str) -> None:
     found = memory(made(name), (3, *SIZE))
     assert found.kept is not None and found.kept_fixed is not None
     for batch in (2, 5):

@@ -90,7 +90,7 @@ def test_known_sizes() -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50"])
-def test_residual_networks_follow_the_sum_over_their_longest_path(name: str) -> None:
+def test_residual_networks_follow_the_longest_path(name: str) -> None:
     with torch.device("meta"):
         network = MODELS[name]()
         graph = trace(network, (3, 224, 224))
@@ -252,7 +252,7 @@ def test_padding_and_start() -> None:
 # ------------------------------------------------------------------------------------ never guessed
 
 
-def test_what_no_rule_knows_is_unavailable_and_so_is_what_follows() -> None:
+def test_unknown_operations_are_unavailable_downstream() -> None:
     network = Function(
         lambda x: (F.relu(x), x.roll(1, 2), F.relu(x.roll(1, 2)), x + x.roll(1, 3), x * 2)
     )

@@ -199,7 +199,7 @@ OTHER = {
 }
 
 
-def test_every_option_reaches_the_recipe_and_a_recipe_repeats_the_run(
+def test_options_reach_the_recipe_which_repeats_the_run(
     folders: Path, cli: Cli, here: Path
 ) -> None:
     words = [word for key, value in OTHER.items() for word in (f"--{key.replace('_', '-')}", value)]

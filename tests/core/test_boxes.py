@@ -67,7 +67,7 @@ def test_clipping_keeps_what_is_inside(boxes: np.ndarray) -> None:
     assert_array_equal(B.clip(torch.from_numpy(boxes), (30, 60)).numpy(), inside)
 
 
-def test_an_empty_box_has_no_area_whichever_way_it_is_turned_round() -> None:
+def test_an_empty_box_has_no_area() -> None:
     assert B.area(np.array([[5.0, 5, 1, 1], [5, 5, 1, 9], [3, 3, 3, 9]])).tolist() == [0, 0, 0]
 
 

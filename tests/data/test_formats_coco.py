@@ -200,7 +200,7 @@ def test_numbers_of_huge_size_are_not_finite(official: Path) -> None:
     assert "a box of numbers that are not finite (toothbrush)" in reasons
 
 
-def test_a_picture_whose_annotations_cannot_be_read_is_no_background(official: Path) -> None:
+def test_unreadable_annotations_are_not_background(official: Path) -> None:
     rows = [box(1, 7, 90, 1, 1, 5, 5), box(2, 9, 90, 1, 1, 5), box(3, 9, 90, float("inf"), 1, 5, 5)]
     path = write(
         official / "annotations" / "instances_train2017.json",

@@ -213,7 +213,7 @@ def test_keeps_all_annotators(tmp_path: Path, drawn: str) -> None:
     assert "each by 2 annotators (a2, a10)" in reading.why
 
 
-def test_annotators_beside_their_picture_and_both_eyes_of_a_patient(tmp_path: Path) -> None:
+def test_annotators_and_both_eyes_of_a_patient(tmp_path: Path) -> None:
     for name in ("Image_01L", "Image_01R", "Image_02L"):
         picture(tmp_path / f"{name}.jpg")
         for annotator in ("1stHO", "2ndHO"):
@@ -387,13 +387,13 @@ def test_numbers_are_read_by_their_legend(tmp_path: Path, name: str, text: str) 
         formats.read_masks(tmp_path)
 
 
-def test_a_palette_is_read_by_colours_where_all_stand_in_the_legend(tmp_path: Path) -> None:
+def test_a_palette_is_read_by_colors_of_the_legend(tmp_path: Path) -> None:
     pairs(tmp_path, HALF, palette=[0, 0, 255, 128, 64, 128])
     (tmp_path / "legend.csv").write_text("road,128,64,128\nsky,0,0,255\n")
     np.testing.assert_array_equal(formats.read_masks(tmp_path).samples[0].target.labels(), 1 - HALF)
 
 
-def test_of_colours_without_a_legend_the_commonest_is_the_background(tmp_path: Path) -> None:
+def test_the_commonest_color_is_the_background(tmp_path: Path) -> None:
     colours = np.full((6, 8, 3), (200, 30, 30), np.uint8)
     colours[2:4, 2:4] = (10, 20, 30)
     reading = formats.read_masks(pairs(tmp_path, colours))

@@ -261,7 +261,7 @@ def test_what_is_taken_for_boxes(data_root: Path) -> None:
         formats.read_objects(data_root / "coco128")
 
 
-def test_a_picture_whose_objects_cannot_be_read_is_no_background(tmp_path: Path) -> None:
+def test_unreadable_objects_are_not_background(tmp_path: Path) -> None:
     make(tmp_path, "a", thing("cat", 1, 2, 3, 4))
     make(tmp_path, "b", "<object><name>cat</name></object>", thing("cat", "nan", 1, 2, 3))
     reading = formats.read_objects(tmp_path)

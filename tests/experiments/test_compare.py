@@ -212,7 +212,7 @@ def test_several_seeds_on_the_same_pictures(tmp_path: Path) -> None:
     assert "over seeds" in difference.sentence
 
 
-def test_folds_are_matched_by_their_test_pictures_whatever_the_order(tmp_path: Path) -> None:
+def test_folds_are_matched_by_their_test_images(tmp_path: Path) -> None:
     arms = {
         name: [
             made(tmp_path / f"{name}{part}", right, part=part, fold=f"{part + 1}/5")

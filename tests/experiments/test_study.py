@@ -230,7 +230,7 @@ def test_a_study_runs_once_and_only_what_is_missing(
     assert study(path, "elsewhere/mine", dry_run=True).folder == Path("runs/lab/two-mine")
 
 
-def test_divergence_is_a_result_and_failure_is_told_and_tried_again(here: Path) -> None:
+def test_divergence_is_a_result_and_failure_is_retried(here: Path) -> None:
     text = changed("lr = 0.05", "lr = 1e30\nmomentum = 0.0").replace(
         "[arms.small]\n", '[arms.small]\nmodel = "C4 R G L4"\n'
     )
@@ -402,9 +402,7 @@ def test_a_study_of_masks_concludes(discs: Path) -> None:
         ("rand", 'objects are compared only where score = "rand" stands in \\[settings\\] too'),
     ],
 )
-def test_a_score_that_the_task_has_not_is_refused_before_training(
-    discs: Path, score: str, says: str
-) -> None:
+def test_an_unknown_score_is_refused_before_training(discs: Path, score: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         study(written(MASKS.replace('"dice"', f'"{score}"')))
     assert not Path("runs").exists()

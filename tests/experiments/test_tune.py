@@ -90,7 +90,7 @@ def test_a_search_trains_and_tests_its_winner_once() -> None:
     )
 
 
-def test_the_same_command_does_nothing_again_and_more_trials_go_on(scripted: list[float]) -> None:
+def test_the_same_command_does_nothing_again(scripted: list[float]) -> None:
     ask: dict[str, Any] = {"pruner": "none", "epochs": 9, **QUICK}
     first = tune.tune("digits", {"mixup": "0..1"}, trials=4, **ask)
     assert (
@@ -245,7 +245,7 @@ def test_importance_finds_the_setting_that_matters(scripted: list[float]) -> Non
     )
 
 
-def test_what_is_given_holds_against_the_file_setting_by_setting(scripted: list[float]) -> None:
+def test_given_settings_override_the_file(scripted: list[float]) -> None:
     Path("space.toml").write_text(
         'data = "digits"\nbatch = 16\nlr = 0.1\n[search]\nmixup = "0..1"\nerase = [0.1, '
         '0.2]\nweight-decay = "0..1"\n'
@@ -411,7 +411,7 @@ def test_the_steepest_descent_lies_before_the_least_loss() -> None:
     assert lr_range.exploded([1.0, 0.5, 2.1]) and not lr_range.exploded([1.0, 0.5, 1.9])
 
 
-def test_a_range_test_begins_with_the_weights_that_training_would() -> None:
+def test_a_range_test_begins_with_pretrained_weights() -> None:
     settings = {"model": "C8 B R P C16 B R G L10", "threads": 1, "quiet": True}
     run = pellucid.train("digits", epochs=4, baselines=False, **settings)
     found = lr_range.lr_range("digits", weights=str(run.path), **settings)

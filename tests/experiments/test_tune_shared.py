@@ -253,7 +253,7 @@ def postgresql() -> Iterator[str]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def test_a_server_that_is_not_there_is_told_without_its_password(
+def test_a_missing_server_is_named_without_password(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("psycopg")

@@ -79,9 +79,7 @@ def test_an_order_follows_from_its_generator_and_has_one_length(
 
 @given(targets=truth_lists, seed=seeds)
 @few
-def test_oversampling_shows_each_class_equally_often_and_its_pictures_evenly(
-    targets: np.ndarray, seed: int
-) -> None:
+def test_oversampling_balances_classes(targets: np.ndarray, seed: int) -> None:
     order = oversampled(targets, generator(seed))
     assert len(order) == len(targets)
     of_class = np.bincount(targets[order], minlength=6)[np.unique(targets)]
@@ -91,7 +89,7 @@ def test_oversampling_shows_each_class_equally_often_and_its_pictures_evenly(
         assert of_picture.max() - of_picture.min() <= 1
 
 
-def test_oversampling_shows_other_pictures_of_a_large_class_each_epoch() -> None:
+def test_oversampling_varies_between_epochs() -> None:
     targets = np.repeat([0, 1], [90, 10])
     seen = np.unique(
         np.concatenate([oversampled(targets, generator(epoch)) for epoch in range(20)])
@@ -148,7 +146,7 @@ def test_orders_are_shuffled(
     assert 0 < np.mean(firsts) < 10 and len(set(firsts)) > 2
 
 
-def test_rare_appearances_stay_when_a_class_is_undersampled_by_cluster() -> None:
+def test_undersampling_by_cluster_keeps_rare_images() -> None:
     """A class of 96 has three appearances of 90, 4 and 2 pictures; 12 are kept."""
     targets, cluster = np.repeat([0, 1], [96, 12]), np.repeat([0, 1, 2, 3], [90, 4, 2, 12])
     for epoch in range(20):
@@ -209,7 +207,7 @@ def test_clusters_find_the_appearances_of_a_class(dtype: type) -> None:
     assert 2 <= len(set(found[targets == 0])) <= 6
 
 
-def test_there_are_at_most_fifty_clusters_of_a_class_and_they_follow_from_the_seed() -> None:
+def test_there_are_at_most_fifty_clusters_of_a_class() -> None:
     images = generator(2).integers(0, 256, (190, 8, 8, 3), np.uint8)
     targets = np.repeat([0, 3], [120, 70])
     found = clusters(images, targets, seed=4)

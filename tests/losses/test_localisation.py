@@ -58,7 +58,7 @@ def test_all_counts_with_an_object_and_one_number_without(
     )
 
 
-def test_what_is_not_cared_for_has_no_gradient_and_may_be_anything() -> None:
+def test_ignored_pixels_have_no_gradient() -> None:
     answers = torch.tensor([[0.5, 9, 9, 9, 9, 9], [0.5, 9, 9, 9, 9, float("inf")]]).requires_grad_()
     targets = torch.stack([target((0.5, 0.5, 0.1, 0.1), 0, 1), target(None, None, 1)])
     loss(answers, targets).backward()

@@ -90,7 +90,7 @@ def test_hinge_is_a_loop(seed: int) -> None:
 
 @given(seed=seeds)
 @few
-def test_hinge_is_torchs_margin_loss_times_the_number_of_classes(seed: int) -> None:
+def test_hinge_is_the_margin_loss_of_torch_times_classes(seed: int) -> None:
     logits, targets, weights = drawn(seed)
     torch.testing.assert_close(
         mean_loss("hinge", logits, targets), 4 * F.multi_margin_loss(logits, targets)
@@ -211,7 +211,7 @@ def test_equal_weights_change_nothing(seed: int, name: str, times: float) -> Non
 
 @given(seed=seeds, name=st.sampled_from(NAMES))
 @few
-def test_a_class_of_weight_2_counts_like_each_of_its_pictures_twice(seed: int, name: str) -> None:
+def test_weight_2_counts_each_image_of_a_class_twice(seed: int, name: str) -> None:
     logits, targets, _ = drawn(seed)
     weights = torch.tensor([2.0, 1, 1, 1], dtype=torch.float64)
     rows = torch.cat([torch.arange(5), torch.nonzero(targets == 0)[:, 0]])
@@ -222,9 +222,7 @@ def test_a_class_of_weight_2_counts_like_each_of_its_pictures_twice(seed: int, n
 
 @given(seed=seeds, name=st.sampled_from(["cross_entropy", "focal", "hinge"]), share=st.floats(0, 1))
 @few
-def test_a_mixture_of_two_truths_costs_the_mixture_of_their_losses(
-    seed: int, name: str, share: float
-) -> None:
+def test_loss_of_a_mixture_is_the_mixture_of_losses(seed: int, name: str, share: float) -> None:
     logits, targets, weights = drawn(seed)
     first, second = one_hot(targets), one_hot((targets + 1) % 4)
     mixed = LOSSES[name](logits, share * first + (1 - share) * second, weights, 2.0)
@@ -278,7 +276,7 @@ def test_gradients_stay_finite_where_the_network_is_quite_sure(name: str, gamma:
     assert loss.isfinite() and logits.grad is not None and logits.grad.isfinite().all()
 
 
-def test_probabilities_hide_a_sure_mistake_from_the_squared_error() -> None:
+def test_squared_error_saturates_for_confident_mistakes() -> None:
     """The gradient of cross-entropy on a sure mistake is near 1, that of the Brier score near 0."""
     slopes = {}
     for name in ("cross_entropy", "l2"):

@@ -149,7 +149,7 @@ def test_what_is_said_where_nobody_is_asked_does_not_matter(seed: int, kind: str
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_sure_and_right_answer_costs_nothing_and_a_wrong_one_much(kind: str) -> None:
+def test_loss_of_confident_right_and_wrong_outputs(kind: str) -> None:
     targets = torch.from_numpy(generator(0).integers(0, 3, (2, 8, 8)))
     right = 60.0 * soft(targets, 3)
     assert mean_loss(kind, right, targets).item() == pytest.approx(0, abs=1e-9)

@@ -113,7 +113,7 @@ def test_no_errors_still_leave_doubt() -> None:
     assert found["per_class"]["b"]["f1"]["low"] < found["per_class"]["a"]["f1"]["low"] < 1
 
 
-def test_what_is_not_defined_is_null_and_the_rest_is_strict_json() -> None:
+def test_undefined_scores_are_null_in_strict_json() -> None:
     p = np.array([[0.9, 0.1, 0], [0.8, 0.2, 0], [0.7, 0.3, 0]])
     found = json.loads(
         json.dumps(classification(np.array([0, 0, 1]), p, ["a", "b", "never"]), allow_nan=False)

@@ -80,7 +80,7 @@ def test_differences_that_do_not_vary_claim_nothing() -> None:
             nadeau_bengio(wrong, 0.25)
 
 
-def test_cross_validation_of_equal_learners_is_not_called_different_too_often() -> None:
+def test_equal_learners_rarely_differ_in_cross_validation() -> None:
     """Differences that share a part, as overlapping training sets make them: the plain test errs
     often, the corrected one does not."""
     rng, share, runs = np.random.default_rng(0), 0.25, 5

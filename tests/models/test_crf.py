@@ -96,9 +96,7 @@ def test_the_lattice_comes_close_to_all_pairs(colours: int, kernels: Kernels) ->
 
 @pytest.mark.parametrize("colours", [1, 3])
 @pytest.mark.parametrize("kernels", [Kernels(), CIRCLE, Kernels(position=30, colour=0.03)])
-def test_of_plain_pictures_the_lattice_is_hardly_to_be_told_from_all_pairs(
-    colours: int, kernels: Kernels
-) -> None:
+def test_the_lattice_approximates_all_pairs(colours: int, kernels: Kernels) -> None:
     logits, picture, _ = scene(colours=colours)
     exact = mean_field(logits, picture, kernels, exact=True).softmax(1)
     found = mean_field(logits, picture, kernels).softmax(1)
@@ -136,7 +134,7 @@ def test_pictures_of_a_batch_do_not_meet() -> None:
     torch.testing.assert_close(both, torch.cat([mean_field(a, x), mean_field(b, y)]))
 
 
-def test_compatibility_of_nothing_changes_nothing_and_potts_is_the_default() -> None:
+def test_crf_compatibility_defaults_to_potts() -> None:
     logits, picture, _ = scene(16, 16)
     torch.testing.assert_close(mean_field(logits, picture, compatibility=torch.zeros(2, 2)), logits)
     torch.testing.assert_close(

@@ -20,7 +20,7 @@ def on_meta(name: str, classes: int = 1000) -> nn.Module:
         return MODELS[name](classes=classes)
 
 
-def test_nano_has_the_parameters_of_yolov8ns_backbone_layer_by_layer() -> None:
+def test_nano_has_the_parameters_of_yolov8n() -> None:
     # As Ultralytics' summary of yolov8n lists its first ten layers; convolutions and blocks
     # alternate, the last is the pooling.
     published = [464, 4_672, 7_360, 18_560, 49_664, 73_984, 197_632, 295_424, 460_288, 164_608]

@@ -83,7 +83,7 @@ def test_the_account_agrees_with_the_gradient(name: str) -> None:
     assert account.unused == 0
 
 
-def test_enlarging_multiplies_with_two_matrices_and_has_no_weights() -> None:
+def test_bicubic_upscaling_has_no_weights() -> None:
     with blank():
         network = enlarger("srcnn", 3, 1)
     account = describe(network, (1, 20, 10))

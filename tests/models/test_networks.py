@@ -70,7 +70,7 @@ def test_lenet5_has_61706_parameters() -> None:
     ]
 
 
-def test_lenet5_of_1998_has_60000_parameters_as_the_paper_counts_them() -> None:
+def test_lenet5_of_1998_has_60000_parameters() -> None:
     network = LeNet5Of1998(channels=1)
     counts = {name: parameters(child) for name, child in network.named_children()}
     assert counts == {
@@ -206,9 +206,7 @@ def test_the_plain_twin_is_the_same_without_skips(depth: int) -> None:
     }
 
 
-def test_a_residual_block_with_dead_convolutions_passes_its_input_and_a_plain_one_does_not() -> (
-    None
-):
+def test_a_dead_residual_block_passes_its_input() -> None:
     x = torch.rand(1, 64, 8, 8)
     for name, passes in (("resnet18", True), ("plain18", False)):
         block = MODELS[name]().layer1[1].eval()

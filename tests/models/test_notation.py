@@ -70,7 +70,7 @@ def test_values_of_pooling_upsampling_and_averages() -> None:
     assert up.tolist() == [[1, 1, 2, 2], [1, 1, 2, 2], [3, 3, 4, 4], [3, 3, 4, 4]]
 
 
-def test_a_transposed_convolution_gives_what_its_convolution_takes() -> None:
+def test_transposed_convolution_inverts_the_shape() -> None:
     """⟨conv(x), y⟩ = ⟨x, transposed(y)⟩ with the same kernel: that is what transposed means."""
     transposed, convolution = build("V2k3s2p1 G", 5, (4, 6)), build("C5k3s2p1 G", 2, (7, 11))
     weights = next(convolution.parameters())

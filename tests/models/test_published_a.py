@@ -231,7 +231,7 @@ def test_local_response_normalisation_is_the_papers_formula() -> None:
         torch.testing.assert_close(norm(a)[:, i], a[:, i] / (2 + 1e-4 * near) ** 0.75)
 
 
-def test_the_halves_of_alexnet_2012_meet_in_the_third_convolution_only() -> None:
+def test_halves_of_alexnet_meet_in_the_third_convolution() -> None:
     network = AlexNetOf2012(classes=2, channels=1, size=(67, 67)).eval()
     for name, touched in (("conv2", 128), ("conv3", 384), ("conv4", 192), ("conv5", 128)):
         layer = network.get_submodule(name)

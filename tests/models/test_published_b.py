@@ -172,7 +172,7 @@ def test_published_names_shapes_and_counts(name: str) -> None:
     ]
 
 
-def test_googlenet_without_auxiliary_heads_has_6624904_parameters() -> None:
+def test_googlenet_has_6624904_parameters() -> None:
     network = on_meta("googlenet", auxiliary=False)
     assert parameters(network) == 6_624_904
     assert list(network.state_dict()) == [
@@ -426,7 +426,7 @@ def test_a_densenet_file_with_the_old_names_loads() -> None:
 
 
 @pytest.mark.parametrize("name", DEPTHS)
-def test_renaming_reaches_every_old_name_and_leaves_the_new_ones(name: str) -> None:
+def test_renaming_reaches_every_old_name(name: str) -> None:
     state = on_meta(name).state_dict()
     old = [old_name(key) for key in state]
     # Two batch norms of five entries and two convolutions a layer.

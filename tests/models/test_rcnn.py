@@ -148,7 +148,7 @@ def test_a_crop_shows_16_of_227_pixels_of_context() -> None:
     )
 
 
-def test_where_nobody_says_where_to_look_it_is_the_whole_picture() -> None:
+def test_without_proposals_the_whole_image_is_one() -> None:
     boxes = everywhere([torch.zeros(2, 1, 6, 8)], (16.0,), 5)
     assert boxes.shape == (2, 5, 4) and boxes[1, 3].tolist() == [0, 0, 128, 96]
 

@@ -121,7 +121,7 @@ def test_a_valid_size_is_the_smallest_that_halves_evenly(least: int) -> None:
     ("side", "says"),
     [(570, "556 or 572 fits"), (100, "188 fits"), (1, "188 fits"), (190, "188 or 204 fits")],
 )
-def test_a_side_that_does_not_halve_is_refused_and_told_what_fits(side: int, says: str) -> None:
+def test_an_odd_side_is_refused_with_what_fits(side: int, says: str) -> None:
     for build in (
         lambda: check_side(side),
         lambda: segmenter("unet_2015", 2, 1, (572, side)),
@@ -240,7 +240,7 @@ def test_a_notation_is_taken_with_any_number_of_answers() -> None:
     )
 
 
-def test_the_head_of_a_backbone_is_left_out_and_its_weights_keep_their_names() -> None:
+def test_a_backbone_without_head_keeps_names() -> None:
     network = made("resnet18", channels=3, size=(64, 64))
     prefix, trunk = transfer.trunk(network)
     assert prefix == "backbone." and not any("fc" in name for name, _ in network.named_parameters())
@@ -253,7 +253,7 @@ def test_the_head_of_a_backbone_is_left_out_and_its_weights_keep_their_names() -
     assert sum(bool(stage) for stage in transfer.stages(network, (3, 64, 64))) == 6
 
 
-def test_the_first_answers_are_of_no_size_to_speak_of_and_every_weight_learns() -> None:
+def test_first_outputs_are_small_and_all_weights_learn() -> None:
     network = made(size=(32, 32), width=4).train()
     logits = network(torch.randn(2, 1, 32, 32))
     assert 0.2 < logits.std() < 2
@@ -265,7 +265,7 @@ def test_the_first_answers_are_of_no_size_to_speak_of_and_every_weight_learns() 
 
 
 @pytest.mark.parametrize("name", SEGMENTERS)
-def test_the_same_seed_draws_the_same_and_layout_changes_nothing(name: str) -> None:
+def test_the_same_seed_draws_the_same(name: str) -> None:
     size = (188, 188) if name == "unet_2015" else (32, 32)
     first, second = (made(name, size=size).eval() for _ in range(2))
     x = torch.randn(1, 1, *size)
@@ -360,7 +360,7 @@ def test_the_default_width() -> None:
         assert unet(size=(16, 64, 64)).feature_channels == (16, 32, 64, 128, 256)
 
 
-def test_windows_that_begin_at_a_multiple_of_the_step_say_the_same() -> None:
+def test_windows_at_multiples_of_the_step_agree() -> None:
     """They meet the same poolings: away from the border, beyond what a pixel sees,
     their answers agree."""
     network: UNet = made(size=(256, 256), width=2).eval()

@@ -59,7 +59,7 @@ def test_the_variance_of_what_comes_in_is_kept(kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["nearest", "bilinear"])
-def test_a_convolution_of_one_pixel_before_a_resizing_is_the_same_after_it(mode: str) -> None:
+def test_pointwise_convolution_commutes_with_resizing(mode: str) -> None:
     layer = made(mode)
     x = torch.randn(2, 6, 5, 7)
     after = layer[0](F.interpolate(x, scale_factor=2, mode=mode))

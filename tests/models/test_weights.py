@@ -381,7 +381,7 @@ def test_float16_and_old_files_without_counters_fill_a_network() -> None:
     )
 
 
-def test_another_number_of_classes_leaves_only_the_last_layer_fresh() -> None:
+def test_other_classes_leave_only_the_last_layer_fresh() -> None:
     source, target = network(5).state_dict(), network(3)
     before = {key: value.clone() for key, value in target.state_dict().items()}
     fresh = weights.fill(target, source, "it", other_classes=True)

@@ -78,7 +78,7 @@ def test_the_finest_level_knows_of_the_coarsest(kind: type[nn.Module]) -> None:
     assert all(each.grad is not None and each.grad.abs().sum() > 0 for each in maps)
 
 
-def test_the_coarsest_level_knows_of_the_finest_only_by_the_way_back_up() -> None:
+def test_the_coarsest_level_sees_the_finest_bottom_up() -> None:
     maps = [torch.randn(1, 4, s, s, requires_grad=True) for s in (8, 4, 2)]
     FeaturePyramid((4, 4, 4), 5).eval()(maps)[-1].sum().backward()
     assert maps[0].grad is None

@@ -17,7 +17,7 @@ def frames(count: int) -> Iterator[np.ndarray]:
         yield frame
 
 
-def test_frames_come_back_in_order_at_their_rate_and_in_their_colours(tmp_path: Path) -> None:
+def test_frames_keep_order_rate_and_colors(tmp_path: Path) -> None:
     animation(tmp_path / "a.gif", frames(12), 10, like=np.concatenate(list(frames(12))))
     with Image.open(tmp_path / "a.gif") as image:
         assert image.n_frames == 12 and image.info["loop"] == 0 and image.info["duration"] == 100

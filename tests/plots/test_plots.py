@@ -99,7 +99,7 @@ def test_confusion_shows_every_count_and_escapes_names() -> None:
     assert "<b>& called 猫: 2" in tips
 
 
-def test_many_classes_come_without_numbers_and_long_names_shortened() -> None:
+def test_many_classes_and_long_names_are_shortened() -> None:
     svg = confusion(
         np.eye(60, dtype=int) * 7, [f"class number {i} with a very long name" for i in range(60)]
     )

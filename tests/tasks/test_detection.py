@@ -182,7 +182,7 @@ def test_what_is_said_does_not_depend_on_what_is_not() -> None:
     ours = INFERENCE.with_options(threshold=0.5)
     (whole,) = ours.decode(outputs, batch)
     (said,) = ours.with_options(full=False).decode(outputs, batch)
-    assert said.objects() == whole.objects()
+    assert said.to_json()["objects"] == whole.to_json()["objects"]
     assert (
         said.scores.min() >= 0.5 > whole.scores.min()
         and (said.scores == 0.5).sum() == (whole.scores == 0.5).sum()
@@ -190,7 +190,7 @@ def test_what_is_said_does_not_depend_on_what_is_not() -> None:
     assert ours.with_options(tta="flip", full=False).least == 0
 
 
-def test_tiles_keep_the_scale_of_training_and_see_an_object_once() -> None:
+def test_tiles_keep_the_scale_of_training() -> None:
     """A detector that answers each view with the clipped boxes of the objects in it."""
     ours = replace(PREPROCESS, resolution=0.5)
     objects = np.array([[30.0, 40, 90, 100], [250, 100, 330, 160], [500, 350, 560, 398]])
@@ -262,7 +262,7 @@ def test_models_with_classes_in_another_order_are_fused_by_name() -> None:
     first = found("a", (20, 20), ("x", "y"), box, [0.8], [0], 0.2)
     second = found("a", (20, 20), ("y", "x"), box, [0.4], [1], 0.4)
     together = fused([first, second])
-    assert together.objects() == [
+    assert together.to_json()["objects"] == [
         {"label": "x", "confidence": pytest.approx(0.6), "box": pytest.approx([0, 0, 10, 10])}
     ]
     assert together.threshold == pytest.approx(0.3)
@@ -417,7 +417,7 @@ def test_a_detector_from_data_to_results(
     assert len(said) == 30 and (tmp_path / "drawn" / "00.png").is_file()
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["label"]]
-    assert len(rows) == sum(len(answer.objects()) for answer in said)
+    assert len(rows) == sum(len(answer.to_json()["objects"]) for answer in said)
     flipped = pellucid.evaluate(run.path, crops="flip", quiet=True)
     assert (
         flipped.test_time["gain"]["low"]
@@ -458,7 +458,7 @@ def test_every_design_learns_saves_and_is_asked_again(
 
 
 @pytest.mark.parametrize("detector", ["fast_rcnn", "rcnn"])
-def test_what_proposes_by_segmentation_learns_and_is_asked_again(
+def test_selective_search_detectors_learn_and_predict(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, detector: str
 ) -> None:
     run = learnt(data, tmp_path, monkeypatch, epochs=1, detector=detector, train_pictures=4)

@@ -120,7 +120,7 @@ def test_a_detector_that_says_nothing_still_has_a_page(tmp_path: Path, objects: 
     assert ("No test picture has an object." in page) == (objects == 0)
 
 
-def test_a_score_of_one_picture_has_no_interval_and_that_is_said(tmp_path: Path) -> None:
+def test_a_score_of_one_image_has_no_interval(tmp_path: Path) -> None:
     test = evidence()
     test["map50"] |= {"low": None, "high": None, "interval": None}
     page = write(folder(tmp_path, test)).read_text(encoding="utf-8")

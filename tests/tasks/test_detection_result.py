@@ -25,12 +25,12 @@ NOTHING = replace(RESULT, threshold=0.95)
 
 
 def test_what_it_says_is_what_reaches_the_threshold() -> None:
-    assert [each["label"] for each in RESULT.objects()] == ["y", "x", "y"]
+    assert [each["label"] for each in RESULT.to_json()["objects"]] == ["y", "x", "y"]
     assert RESULT.to_json() == {
         "source": "a.png",
         "size": [60, 80],
         "threshold": 0.5,
-        "objects": RESULT.objects(),
+        "objects": RESULT.to_json()["objects"],
     }
     assert RESULT.labels() == ["y", "x"] and NOTHING.labels() == []
     assert RESULT.summary() == "a.png: 3 objects: y 2, x 1"
@@ -52,7 +52,7 @@ def test_rows_have_the_same_columns_with_and_without_objects() -> None:
 def test_compact_says_the_same_in_less() -> None:
     for result in (RESULT, NOTHING):
         small = result.compact()
-        assert len(small.scores) == len(result.objects())
+        assert len(small.scores) == len(result.to_json()["objects"])
         assert small.to_json() == result.to_json() and small.rows() == result.rows()
         assert small.summary() == result.summary() and small.labels() == result.labels()
 

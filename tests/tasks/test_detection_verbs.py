@@ -113,7 +113,7 @@ def test_a_part_without_objects_is_a_finding(part: str, tmp_path: Path) -> None:
     ]
 
 
-def test_a_class_that_is_asked_for_and_never_learnt_is_a_finding(tmp_path: Path) -> None:
+def test_a_class_without_training_images_is_a_finding(tmp_path: Path) -> None:
     source = marked(
         tmp_path / "data",
         lambda part, n: [0, 1] if (part, n) == ("test", 0) else [0],

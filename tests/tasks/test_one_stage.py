@@ -89,7 +89,7 @@ def test_assignment_is_that_of_plain_loops(seed: int) -> None:
             assert said[place][1] == pytest.approx(score, rel=1e-3, abs=1e-6)
 
 
-def test_the_best_place_of_an_object_should_say_its_best_overlap() -> None:
+def test_the_best_place_aims_at_its_best_overlap() -> None:
     target = Objects(np.array([[10.0, 10, 50, 50]]), np.array([1]), np.array([False]))
     centres, _ = places(SIZES, STRIDES)
     boxes = torch.tensor([10.0, 10, 50, 46]).repeat(1, len(centres), 1)

@@ -178,7 +178,7 @@ def test_regions_are_a_quarter_objects_and_none_is_ignored() -> None:
     assert not meet(boxes[0], objects).excused[~positive].any()
 
 
-def test_true_boxes_are_learnt_from_and_what_is_left_over_is_not() -> None:
+def test_true_boxes_are_proposals_and_padding_is_not() -> None:
     objects = Objects([[0.0, 0, 40, 40]], [2], [False])
     proposals = [np.array([[50.0, 50, 60, 60]]), np.zeros((0, 4))]
     boxes, labels, _ = sampled_regions(
@@ -222,7 +222,7 @@ def test_costs_of_regions_are_those_of_a_plain_loop() -> None:
     ) == pytest.approx(where, rel=1e-5)
 
 
-def test_anchors_that_meet_an_object_should_say_so_and_no_others() -> None:
+def test_anchors_that_meet_an_object_are_positive() -> None:
     anchors = torch.tensor(
         [[0.0, 0, 10, 10], [1, 0, 11, 10], [5, 0, 15, 10], [40, 0, 50, 10], [70, 0, 76, 10]]
     )

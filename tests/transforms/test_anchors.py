@@ -93,7 +93,7 @@ def test_anchors_grow_with_the_boxes(sizes: np.ndarray, count: int, factor: floa
     assert one.mean_iou == pytest.approx(other.mean_iou, abs=0.05)
 
 
-def test_the_same_seed_gives_the_same_anchors_and_as_many_as_asked() -> None:
+def test_the_same_seed_gives_the_same_anchors() -> None:
     sizes = groups(1)
     assert np.array_equal(fit(sizes, 9, 5).sizes, fit(sizes, 9, 5).sizes)
     assert fit(sizes, 9).mean_iou > fit(sizes, 4).mean_iou > fit(sizes, 1).mean_iou

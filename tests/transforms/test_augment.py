@@ -120,7 +120,7 @@ def test_a_crop_stays_inside_the_picture() -> None:
     assert sides.max() > 0.97
 
 
-def test_colour_keeps_range_and_shape_and_changes_each_picture_differently() -> None:
+def test_color_jitter_keeps_range_and_shape() -> None:
     images = pictures() / 255
     changed = colour(images, 0.4, Draws(0, 0, np.arange(6)))
     assert changed.shape == images.shape

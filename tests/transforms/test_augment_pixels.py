@@ -85,7 +85,7 @@ def test_erasing_has_its_probability() -> None:
     seeds,
     st.integers(1, 7),
 )
-def test_truths_of_mixed_pictures_are_the_shares_of_their_pixels(
+def test_targets_of_mixed_images_are_pixel_shares(
     mixup: float, cutmix: float, seed: int, count: int
 ) -> None:
     # Picture i is i everywhere in channel i, so the mean of a channel is the share of that picture.
@@ -101,7 +101,7 @@ def test_truths_of_mixed_pictures_are_the_shares_of_their_pixels(
         assert set(mixed.unique().tolist()) <= {0.0, 1.0}
 
 
-def test_each_row_takes_mixup_or_cutmix_by_a_coin_and_both_keep_to_the_sample() -> None:
+def test_each_row_takes_mixup_or_cutmix() -> None:
     how = Augmentation(mixup=1.0, cutmix=1.0)
     images = torch.rand(400, 1, 8, 8)
     mixed, targets = mix(images, torch.eye(400), how, draws(400))
@@ -137,7 +137,7 @@ def test_pictures_of_one_colour_have_no_components() -> None:
     assert np.allclose(principal_components(np.full((3, 4, 4, 3), 200, np.uint8)), 0, atol=1e-6)
 
 
-def test_pca_colour_moves_all_pixels_of_a_picture_along_the_components() -> None:
+def test_pca_color_moves_pixels_along_components() -> None:
     components = np.array([[0.3, 0.0, 0.0], [0.3, 0.0, 0.0], [0.0, 0.02, 0.0]])
     images = torch.full((4000, 3, 2, 2), 0.5)
     moved = (pca_colour(images, 0.1, draws(4000), components) - 0.5).numpy()

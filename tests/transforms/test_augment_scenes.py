@@ -98,7 +98,7 @@ def test_a_box_is_where_its_pixels_are(
 
 @settings(max_examples=60, deadline=None)
 @given(upright | bent, seeds, rectangles)
-def test_a_box_is_where_its_pixels_are_in_each_piece_of_a_mosaic(
+def test_boxes_follow_their_pixels_in_a_mosaic(
     how: Augmentation, seed: int, box: tuple[int, int, int, int]
 ) -> None:
     images, objects = bright(box)
@@ -192,7 +192,7 @@ def test_a_piece_is_what_opencv_makes_of_it(how: Augmentation, seed: int) -> Non
             assert difference[inside].max(initial=0) < 0.05
 
 
-def test_without_a_mosaic_a_row_is_changed_alike_whatever_is_beside_it() -> None:
+def test_augmentation_of_a_row_ignores_its_neighbors() -> None:
     images, objects = bright((20, 20, 50, 45))
     how = replace(POLICIES["scenes"], rotate=10, elastic=0.01, mosaic=0.0)
     together = scenes(images, objects, how, draws(3), BLACK, 0.0)
@@ -214,7 +214,7 @@ def test_in_a_mosaic_other_pictures_change_only_their_pieces() -> None:
     assert not torch.equal(first[0], other[0])
 
 
-def test_mosaics_come_as_often_as_asked_and_end_before_the_run_does() -> None:
+def test_mosaics_end_before_the_run() -> None:
     rows = 200
     images, objects = (
         torch.zeros(rows, 1, 16, 16),
@@ -232,7 +232,7 @@ def test_mosaics_come_as_often_as_asked_and_end_before_the_run_does() -> None:
     assert mixed(LAST) == 0
 
 
-def test_what_is_not_to_be_found_stays_marked_and_background_stays_background() -> None:
+def test_ignored_objects_stay_marked() -> None:
     images = torch.zeros(2, 3, *SIZE, dtype=torch.uint8)
     none = Objects(np.zeros((0, 4)), np.zeros(0), np.zeros(0))
     two = Objects(
@@ -266,7 +266,7 @@ def test_units_stay_and_the_fill_comes_in_from_outside(kind: torch.dtype) -> Non
     assert new[:, 1].amax() == pytest.approx(100, abs=1e-3)
 
 
-def test_one_picture_makes_a_mosaic_of_itself_and_layout_does_not_matter() -> None:
+def test_one_image_makes_a_mosaic_of_itself() -> None:
     images, objects = torch.rand(1, 3, *SIZE), [one((10, 10, 60, 50))]
     how = replace(POLICIES["scenes"], mosaic=1.0)
     plain, targets = scenes(images, objects, how, draws(5, [0]), torch.ones(3), 0.0)

@@ -23,7 +23,7 @@ def score(target: np.ndarray, inside: np.ndarray, wall: float) -> float:
     return rand_score(target, target, parted(inside, wall, 0.0))
 
 
-def test_a_wall_with_a_gap_parts_two_rooms_that_a_threshold_joins() -> None:
+def test_a_wall_with_a_gap_separates_two_cells() -> None:
     inside, target = rooms(0.9)
     assert rand_score(target, (inside > 0.5).astype(np.uint8)) < 0.7
     found = parted(inside, 0.5, 0.0)

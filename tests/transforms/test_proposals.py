@@ -58,7 +58,7 @@ def test_merging_takes_the_two_most_alike_first() -> None:
     np.testing.assert_array_equal(boxes[6], [0, 0, 64, 64])
 
 
-def test_joined_regions_are_what_they_would_be_if_they_had_been_one() -> None:
+def test_joined_regions_equal_one_region() -> None:
     rng = np.random.default_rng(2)
     picture = rng.integers(0, 255, (12, 12, 3)).astype(np.uint8)
     labels = np.repeat(np.arange(3), 4)[None].repeat(12, 0)

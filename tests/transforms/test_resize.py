@@ -109,7 +109,7 @@ def test_precision_is_kept_under_autocast() -> None:
     assert resize.bicubic(x.bfloat16(), 2.0).dtype == torch.float32
 
 
-def test_what_was_computed_in_inference_can_be_learned_through_later() -> None:
+def test_inference_results_can_be_trained_through_later() -> None:
     with torch.inference_mode():
         resize.bicubic(torch.rand(1, 1, 6, 6), 2.0)
     x = torch.rand(1, 1, 6, 6, requires_grad=True)

@@ -51,7 +51,7 @@ def test_nothing_is_smaller_than_one_pixel(mask: np.ndarray, smallest: int) -> N
     assert (tidied(mask, smallest, 3) == mask).all()
 
 
-def test_specks_and_holes_of_two_classes_are_those_of_scikit_image() -> None:
+def test_small_regions_match_scikit_image() -> None:
     noise = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(80, 90)), 1.5)
     mask = noise > 0.1
     # Pieces of the two kinds that touch each other would depend on which go first.

@@ -111,7 +111,7 @@ def test_no_object_is_seen_twice_and_none_is_lost(
     np.testing.assert_allclose(in_order(boxes, labels), in_order(*scene), atol=0.06)
 
 
-def test_an_object_larger_than_a_tile_is_joined_from_all_that_see_it() -> None:
+def test_an_object_larger_than_a_tile_is_joined() -> None:
     large, one = np.array([[5.0, 30, 200, 140]]), np.array([0])
     found = seen_in_tiles(large, one, np.random.default_rng(0))
     boxes, scores, _ = merge(*found, SIZE)
@@ -119,13 +119,13 @@ def test_an_object_larger_than_a_tile_is_joined_from_all_that_see_it() -> None:
     assert scores == found[1].max()
 
 
-def test_a_small_object_in_front_of_a_cut_one_of_its_class_leaves_it_alone() -> None:
+def test_a_small_object_before_a_cut_one_is_kept() -> None:
     both = np.array([[30.0, 20, 62, 60], [40, 30, 46, 36]])
     boxes, _, labels = merge(*seen_in_tiles(both, np.array([1, 1]), np.random.default_rng(1)), SIZE)
     np.testing.assert_allclose(in_order(boxes, labels), in_order(both, np.array([1, 1])))
 
 
-def test_a_piece_gives_way_to_the_whole_picture_unless_that_is_far_less_sure() -> None:
+def test_a_cut_object_yields_to_the_whole_image() -> None:
     window, whole = [0.0, 0, 64, 64], [0.0, 0, 210, 150]
     boxes, views_ = np.array([[20.0, 20, 64, 50], [20, 20, 190, 50]]), np.array([window, whole])
     for sure, kept in ((0.8, [1]), (0.05, [0, 1])):
@@ -148,7 +148,7 @@ def test_classes_do_not_meet() -> None:
     assert len(merge(box, np.array([0.9, 0.8]), np.array([1, 1]), window, SIZE)[0]) == 1
 
 
-def test_pieces_of_classes_that_stand_in_one_place_are_not_joined_with_each_other() -> None:
+def test_pieces_of_different_classes_are_not_joined() -> None:
     both = np.repeat([[40.0, 20, 100, 50]], 2, axis=0)
     boxes, _, labels = merge(*seen_in_tiles(both, np.array([0, 1]), np.random.default_rng(2)), SIZE)
     np.testing.assert_allclose(in_order(boxes, labels), in_order(both, np.array([0, 1])))

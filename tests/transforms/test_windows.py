@@ -30,7 +30,7 @@ def test_windows_are_those_that_two_loops_give(
     assert windows(size, window, stride).tolist() == expected
 
 
-def test_a_pyramid_keeps_the_order_and_leaves_out_what_no_window_fits() -> None:
+def test_a_pyramid_leaves_out_scales_without_a_window() -> None:
     image = np.zeros((40, 61, 3), np.uint8)
     levels = pyramid(image, (1, 0.5, 0.25, 1.5), (20, 20))
     assert [view.shape for view, _ in levels] == [(40, 61, 3), (20, 30, 3), (60, 92, 3)]

@@ -72,13 +72,9 @@ def reading(
     was read. A picture that has objects of which none can be read is left out: it is no background.
     Raises DataError when there is no picture, no object, or a split without train.
     """
-    root, found = _root(where, marked := list(marked)), {}
-    for each in marked:
-        source = os.path.relpath(each.picture, root).replace(os.sep, "/")
-        if source in found:
-            left_out.append((source, f"named again by {each.part or 'the list'}"))
-        else:
-            found[source] = each
+    marked = list(marked)
+    root = _root(where, marked)
+    found = _by_source(marked, root, left_out)
     ordered = sorted(
         found, key=lambda source: (natural(source.rsplit("/", 1)[-1]), natural(source))
     )
@@ -120,6 +116,18 @@ def reading(
         root,
         _notes(broken),
     )
+
+
+def _by_source(marked: list[Marked], root: Path, left_out: LeftOut) -> dict[str, Marked]:
+    """Each image once, by its path below the root."""
+    found: dict[str, Marked] = {}
+    for each in marked:
+        source = os.path.relpath(each.picture, root).replace(os.sep, "/")
+        if source in found:
+            left_out.append((source, f"named again by {each.part or 'the list'}"))
+        else:
+            found[source] = each
+    return found
 
 
 def _notes(broken: dict[str, list[Row]]) -> tuple[str, ...]:

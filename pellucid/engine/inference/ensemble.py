@@ -77,12 +77,17 @@ def scored(
     score: str | None = None,
     costs: np.ndarray | None = None,
 ) -> Metric:
-    """The metric of a task that has one, with these results added; `score` and `costs` as `create`
-    takes them. Raises UsageError for costs where they have no meaning."""
+    """The metric of a task that has one, with these results added, and the group of each sample
+    that has one, so that groups are resampled; `score` and `costs` as `create` takes them. Raises
+    UsageError for costs where they have no meaning."""
     kind = spec.task.parts.metric
     assert kind is not None
     metric: Metric = kind.create(spec.preprocess, spec.inference, score, costs)
     metric.add(results, [sample.target for sample in views.samples])
+    for sample in views.samples:
+        if sample.group is not None:
+            group = np.frombuffer(sample.group.encode(), np.uint8)
+            metric.records[sample.source]["group"] = group
     return metric
 
 

@@ -121,11 +121,7 @@ def fixed(settings: SharedSettings, network: nn.Module, input_shape: tuple[int, 
     All before it must be frozen.
     """
     # Of a detector only the backbone is frozen: its neck reads several maps, and learns.
-    if (
-        settings.freeze != "all"
-        or not settings.cache
-        or trunk(network)[1] is not network
-    ):
+    if settings.freeze != "all" or not settings.cache or trunk(network)[1] is not network:
         return False
     shadow = shadow_of(network)
     with torch.device("meta"):

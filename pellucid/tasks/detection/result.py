@@ -41,34 +41,12 @@ class DetectionResult:
         if problem := _problem(self):
             raise ValueError(f"{self.source}: {problem}")
 
-    def thresholded(self) -> DetectionResult:
-        """Without the detections below the threshold."""
-        count = int((self.scores >= self.threshold).sum())
-        return replace(
-            self,
-            boxes=self.boxes[:count],
-            scores=self.scores[:count],
-            class_ids=self.class_ids[:count],
-        )
-
-    def objects(self) -> list[dict[str, Any]]:
-        """label, confidence and box of each detection that reaches the threshold, highest score
-        first."""
-        found = self.thresholded()
-        rows = zip(
-            found.class_ids.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True
-        )
-        return [
-            {"label": self.classes[number], "confidence": score, "box": box}
-            for number, score, box in rows
-        ]
-
     def to_json(self) -> dict[str, Any]:
         return {
             "source": self.source,
             "size": list(self.size),
             "threshold": self.threshold,
-            "objects": self.objects(),
+            "objects": self._objects(),
         }
 
     def rows(self) -> list[dict[str, Any]]:
@@ -80,14 +58,14 @@ class DetectionResult:
                 "confidence": f"{each['confidence']:.6f}",
             }
             | {side: f"{at:.2f}" for side, at in zip(SIDES, each["box"], strict=True)}
-            for each in self.objects()
+            for each in self._objects()
         ]
         return rows or [
             {"source": self.source} | dict.fromkeys(("label", "confidence", *SIDES), "")
         ]
 
     def summary(self) -> str:
-        found = Counter(each["label"] for each in self.objects())
+        found = Counter(each["label"] for each in self._objects())
         if not found:
             return f"{self.source}: nothing found (threshold {self.threshold:.2f})"
         number = f"{found.total()} object{'s' if found.total() > 1 else ''}"
@@ -96,11 +74,11 @@ class DetectionResult:
 
     def labels(self) -> list[str]:
         """Each class that was found, once; that of the highest score first."""
-        return list(dict.fromkeys(each["label"] for each in self.objects()))
+        return list(dict.fromkeys(each["label"] for each in self._objects()))
 
     def draw(self, image: np.ndarray, legend: bool = True) -> np.ndarray:
         """A frame around each object and its label; of one size with and without a legend."""
-        found = self.thresholded()
+        found = self.compact()
         labels, scores = found.class_ids.tolist(), found.scores.tolist()
         titles = [
             f"{self.classes[number]} {score:.0%}"
@@ -112,8 +90,26 @@ class DetectionResult:
         write(path, self.draw(image))
 
     def compact(self) -> DetectionResult:
-        """As `thresholded`: detections below the threshold are millions in a long video."""
-        return self.thresholded()
+        """Without the detections below the threshold, which are millions in a long video."""
+        count = int((self.scores >= self.threshold).sum())
+        return replace(
+            self,
+            boxes=self.boxes[:count],
+            scores=self.scores[:count],
+            class_ids=self.class_ids[:count],
+        )
+
+    def _objects(self) -> list[dict[str, Any]]:
+        """label, confidence and box of each detection that reaches the threshold, highest score
+        first."""
+        found = self.compact()
+        rows = zip(
+            found.class_ids.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True
+        )
+        return [
+            {"label": self.classes[number], "confidence": score, "box": box}
+            for number, score, box in rows
+        ]
 
 
 def _problem(result: DetectionResult) -> str:

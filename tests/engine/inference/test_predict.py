@@ -155,7 +155,7 @@ def test_a_table_has_a_row_for_each_object(here: Path) -> None:
         "source": "pictures/b.png",
         **dict.fromkeys(("label", "confidence", "x1", "y1", "x2", "y2"), ""),
     }
-    assert [len(answer.objects()) for answer in found.results] == [1, 0]
+    assert [len(answer.to_json()["objects"]) for answer in found.results] == [1, 0]
 
 
 def test_the_command_line_counts_objects(
@@ -198,8 +198,10 @@ def test_tiles_find_each_object_once_and_in_place(here: Path) -> None:
     Image.fromarray(scene(box, (400, 700))).save("large.png")
     (whole,) = pellucid.predict("model", "large.png", quiet=True).results
     (tiled,) = pellucid.predict("model", "large.png", crops="tiles", quiet=True).results
-    np.testing.assert_allclose(tiled.objects()[0]["box"], whole.objects()[0]["box"], atol=8)
-    assert len(tiled.objects()) == 1
+    np.testing.assert_allclose(
+        tiled.to_json()["objects"][0]["box"], whole.to_json()["objects"][0]["box"], atol=8
+    )
+    assert len(tiled.to_json()["objects"]) == 1
 
 
 def test_results_do_not_depend_on_the_other_images(here: Path) -> None:
@@ -220,9 +222,11 @@ def test_a_video_has_a_result_for_each_frame(film: Path) -> None:
     assert [frame.seconds for frame in found.frames] == pytest.approx(
         [n / 10 for n in range(20)], abs=1e-3
     )
-    assert [len(frame.result.objects()) for frame in found.frames] == [0] * 10 + [1] * 10
+    assert [len(frame.result.to_json()["objects"]) for frame in found.frames] == [0] * 10 + [1] * 10
     for frame in found.frames[10:]:
-        np.testing.assert_allclose(frame.result.objects()[0]["box"], moving(frame.frame), atol=4)
+        np.testing.assert_allclose(
+            frame.result.to_json()["objects"][0]["box"], moving(frame.frame), atol=4
+        )
     rows = table("out.csv")
     assert list(rows[0]) == [
         "source",

@@ -37,7 +37,7 @@ def test_without_a_decay_there_is_no_average() -> None:
         pass
 
 
-def test_averaged_weights_are_in_the_network_for_the_block_alone() -> None:
+def test_averaged_weights_last_for_the_block_alone() -> None:
     network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
     state = State(network, [])
     average(state, 0.5, 0)

@@ -61,7 +61,7 @@ def test_each_image_is_in_the_test_part_of_one_fold() -> None:
     assert sorted(np.concatenate(tested).tolist()) == list(range(1797))
 
 
-def test_fewer_training_pictures_leave_validation_and_test_alone(prepared: Prepared) -> None:
+def test_fewer_training_images_leave_other_parts_alone(prepared: Prepared) -> None:
     few = prepare_quietly("digits", **SETTINGS, train_pictures=50)
     assert abs(len(few.splits.train) - 50) <= 5
     assert np.array_equal(few.splits.test, prepared.splits.test) and np.array_equal(

@@ -249,7 +249,7 @@ def test_a_damaged_file_is_named(run: Path) -> None:
         write(run / "nothing")
 
 
-def test_a_run_without_baselines_and_scores_that_are_not_defined(run: Path) -> None:
+def test_a_run_without_baselines_and_defined_scores(run: Path) -> None:
     summary = json.loads((run / "summary.json").read_text())
     summary |= {"baselines": {}, "against_best_baseline": None, "model": "C8 R P " * 10 + "L3"}
     summary["test"] = classification(np.array([0, 0]), np.eye(3)[[1, 1]], CLASSES)
