@@ -26,7 +26,7 @@ from pellucid.engine.run import settings as recipes
 from pellucid.engine.run.prepare import Prepared, prepare
 from pellucid.engine.run.progress import Say
 from pellucid.engine.run.trial import epochs
-from pellucid.experiments import space, tune
+from pellucid.experiments import space, tune, tune_plan
 
 STUDIES, TRIALS, EPOCHS = 5, 27, 27
 SEARCH = {
@@ -42,14 +42,14 @@ SETTINGS: dict[str, Any] = {
     "train_pictures": 400,
 }
 # as `pellucid tune` has it where trials are stopped early
-SETTINGS["schedule"] = tune.PRUNED_SCHEDULE
+SETTINGS["schedule"] = tune_plan.PRUNED_SCHEDULE
 
 
 def settings_of(seed: int) -> Iterator[dict[str, Any]]:
     """The settings that `pellucid tune --sampler random --seed SEED` tries, in its order,
     without end."""
     study = optuna.create_study(direction="maximize")
-    plan = tune.Plan("digits", space.parse(SEARCH), {"seed": seed}, "random", "none")
+    plan = tune_plan.Plan("digits", space.parse(SEARCH), {"seed": seed}, "random", "none")
     for number in itertools.count():
         study.sampler = tune.sampler_of(plan, number)
         trial = study.ask()

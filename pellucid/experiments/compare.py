@@ -6,9 +6,8 @@ An arm is what is tried: runs that differ in nothing but their seed or fold.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -27,85 +26,10 @@ from .arms import (
     read,
     test_share,
 )
+from .comparison import Comparison, Difference
 from .page import write
 
 __all__ = ["Arm", "Comparison", "Difference", "Result", "compare", "write"]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """An arm's mean score minus that of the reference, in the score's unit. p: of this test alone;
-    adjusted: after Holm's correction over the arms; low and high: 95 % for this one alone, None
-    where nothing varies. kind: "pictures" (one run each, the same test images), "seeds" (several)
-    or "splits" (different test images). detail: what the test counted."""
-
-    arm: str
-    kind: str
-    mean: float
-    low: float | None
-    high: float | None
-    p: float
-    test: str
-    detail: dict[str, Any]
-    adjusted: float = 1.0
-    sentence: str = ""
-
-    @property
-    def claimed(self) -> bool:
-        return self.adjusted < words.LEVEL and self.mean != 0
-
-    def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"claimed": self.claimed}
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What `compare` found; `write` makes the page of it, `to_json` what a program reads.
-
-    differences: of every arm with runs but the reference. summary: what can be concluded of all, in
-    one sentence. notes: what a reader must know beside it.
-    """
-
-    score: str
-    against: str
-    arms: tuple[Arm, ...]
-    differences: tuple[Difference, ...]
-    summary: str
-    notes: tuple[str, ...]
-
-    @property
-    def reference(self) -> Arm:
-        return next(arm for arm in self.arms if arm.name == self.against)
-
-    @property
-    def sentences(self) -> dict[str, str]:
-        """arm → what can be concluded of it against the reference."""
-        found = {difference.arm: difference.sentence for difference in self.differences}
-        return found | {arm.name: words.all_diverged(arm) for arm in self.arms if not arm.runs}
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "score": self.score,
-            "against": self.against,
-            "summary": self.summary,
-            "arms": [_described(arm) for arm in self.arms],
-            "differences": [difference.to_json() for difference in self.differences],
-            "notes": list(self.notes),
-        }
-
-
-def _described(arm: Arm) -> dict[str, Any]:
-    figures = {
-        key: getattr(arm, key)
-        for key in ("train_accuracy", "epochs", "seen", "seconds", "parameters", "recall")
-    }
-    return {
-        "name": arm.name,
-        "runs": [str(run.folder) for run in arm.runs],
-        "diverged": arm.diverged,
-        "settings": arm.settings,
-        "test": arm.test,
-    } | figures
 
 
 def compare(
@@ -156,7 +80,10 @@ def compare(
         replace(d, sentence=words.conclusion(d, made[d.arm], reference, score, len(raw)))
         for d in corrected
     )
-    comparison = Comparison(score, reference, tuple(made.values()), said, "", _notes(found))
+    sentences = {d.arm: d.sentence for d in said}
+    sentences |= {each.name: words.all_diverged(each) for each in made.values() if not each.runs}
+    shown_arms = tuple(made.values())
+    comparison = Comparison(score, reference, shown_arms, said, sentences, "", _notes(found))
     return replace(comparison, summary=words.summary(comparison))
 
 

@@ -4,20 +4,16 @@ each made from the numbers that stand beside it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..metrics.significance import Score
 from ..plots import formatting
 from ..plots.formatting import interval, plural
-
-if TYPE_CHECKING:
-    from .arms import Arm
-    from .compare import Comparison, Difference
+from .arms import Arm
+from .comparison import LEVEL, Comparison, Difference
 
 # So many arms are named in the summary; more are counted.
 MOST = 6
-# Below it, after Holm's correction, a difference is claimed.
-LEVEL = 0.05
 MINUS = "\u2212"
 # Half an interval reaches 1.96 standard errors; what is seen four times in five lies 1.96 + 0.84 of
 # them from 0.

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..core.files import write_json, write_text
 from ..plots import curves, pages
@@ -15,9 +15,7 @@ from ..plots import formatting as core_words
 from ..plots.curves import MANY, Line, Mark
 from . import compare_text as words
 from .arms import Arm, known_score
-
-if TYPE_CHECKING:
-    from .compare import Comparison
+from .comparison import Comparison
 
 # Classes of the test part that differ in number by more than this get a table of their own.
 IMBALANCED = 1.5

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..core.errors import ModelError, NonFiniteLoss, PellucidError, UsageError, did_you_mean
+from ..core.errors import ModelError, NonFiniteLoss, PellucidError, UsageError
 from ..core.rng import generator
 from ..engine.run import folders, machine
 from ..engine.run import settings as configuration
@@ -39,7 +39,7 @@ from ..tasks.settings import SharedSettings, completed
 from . import space
 from .arms import known_score
 from .claims import POLL, Claims, arguments, connected
-from .space import Axis
+from .tune_plan import Plan, make_plan
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -49,17 +49,10 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from ..models.weights import Preprocessing
-    from ..tasks.task import Task
 
-SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = ("asha", "hyperband", "none")
-TRIALS = 30
 # One trial in three goes on from each rung to the next one, at 1, 3, 9, 27 … epochs (Li et al. 2020
 # use 3 or 4).
 REDUCTION = 3
-# A trial is judged after its first epochs, which onecycle spends on warming up; this one begins at
-# the full rate.
-PRUNED_SCHEDULE = "cosine"
 # What a diverged trial scores: less than any that learned something.
 WORST = 0.0
 # So many sets of decoded images are kept: trials may ask for several sizes in turn.
@@ -72,29 +65,6 @@ class Tuned:
 
     path: Path
     summary: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a study is: whoever joins it must ask for the same."""
-
-    data: str | Path
-    axes: tuple[Axis, ...]
-    settings: dict[str, Any]
-    sampler: str
-    pruner: str
-
-    def identity(self, fingerprint: str) -> dict[str, Any]:
-        return {
-            "search": {axis.name: axis.spec for axis in self.axes},
-            "settings": {
-                key: list(value) if isinstance(value, tuple) else value
-                for key, value in sorted(self.settings.items())
-            },
-            "sampler": self.sampler,
-            "pruner": self.pruner,
-            "pictures": fingerprint,
-        }
 
 
 def tune(
@@ -123,19 +93,17 @@ def tune(
     the file, setting by setting. Raises what `pellucid.train` does, and UsageError when the study
     exists and is another one, or Optuna is not installed.
     """
-    plan, trials = _plan(data, search, recipe, sampler, pruner, trials, settings)
+    plan, trials = make_plan(data, search, recipe, sampler, pruner, trials, settings)
     say = Say(quiet)
     where = machine.device(plan.settings.get("device"))
     bench = Bench(plan, where, say)
-    score = _score(bench.task, plan)
-    first = bench.prepared(_first(plan))
+    score = known_score(plan.settings.get("score"), bench.task)
+    first = bench.prepared(plan.first())
     name = folders.slug(name or first.dataset.name)
     folder = folders.RUNS / "tune" / name
     identity = plan.identity(first.facts["fingerprint"])
     shared = Shared.opened(plan, storage, folder, name, first.settings, score, identity, trials)
-    say.line(
-        f"study {name}: {len(shared.trials())} trials of {_described(plan)}\nstudy folder: {folder}"
-    )
+    say.line(f"study {name}: {len(shared.trials())} trials of {plan}\nstudy folder: {folder}")
     try:
         with shared.claims.beating(), torch.random.fork_rng(devices=[]):
             _work(shared, bench, say)
@@ -147,72 +115,6 @@ def tune(
             "the same command goes on from there"
         ) from None
     return Tuned(folder, _written(shared, plan, folder, name, winner, say))
-
-
-def _plan(
-    data: str | Path | None,
-    search: Mapping[str, Any] | None,
-    recipe: str | Path | None,
-    sampler: str,
-    pruner: str,
-    trials: int | None,
-    settings: dict[str, Any],
-) -> tuple[Plan, int]:
-    """The plan and the number of trials. Raises UsageError for all that can be seen to be wrong
-    before anything is read."""
-    if recipe is not None:
-        named, from_file, in_file = space.load(Path(recipe))
-        data, search = data or named, space.by_setting(search or {})
-        # A setting that is given is not searched, and one that is searched is not given, whatever
-        # the file says.
-        fixed = {key: value for key, value in from_file.items() if key not in search}
-        search = {key: spec for key, spec in in_file.items() if key not in settings} | search
-        settings = fixed | settings
-    if data is None:
-        raise UsageError(
-            "no data: say what to train on, as in `pellucid tune my_photos/ --search "
-            "lr=log:1e-4..1e-1`"
-        )
-    for kind, value, known in (("sampler", sampler, SAMPLERS), ("pruner", pruner, PRUNERS)):
-        if value not in known:
-            raise UsageError(f'{kind}: unknown "{value}"; {did_you_mean(value, known)}')
-    axes = space.parse(search or {})
-    configuration.check(settings)
-    if both := [axis.name for axis in axes if axis.name in settings]:
-        raise UsageError(f"{both[0]} is both searched and given; leave out one of the two")
-    if pruner != "none" and any(axis.name == "epochs" for axis in axes):
-        raise UsageError(
-            "epochs: trials of unequal length cannot be compared on the way; "
-            "search it with --pruner none"
-        )
-    if sampler == "grid":
-        points = len(space.grid(axes))
-        if trials is not None and trials != points:
-            raise UsageError(
-                f"the grid has {points} points, and each is tried once; leave out --trials"
-            )
-        trials = points
-    trials = TRIALS if trials is None else trials
-    if trials < 1:
-        raise UsageError(f"trials: {trials} is out of range; it must be at least 1")
-    if pruner != "none" and "schedule" not in {*settings, *(axis.name for axis in axes)}:
-        settings = settings | {"schedule": PRUNED_SCHEDULE}
-    return Plan(data, axes, settings, sampler, pruner), trials
-
-
-def _first(plan: Plan) -> dict[str, Any]:
-    """Some settings of the space: the first choices, and the low ends of ranges."""
-    return {axis.name: axis.choices[0] if axis.choices else axis.low for axis in plan.axes}
-
-
-def _score(task: Task, plan: Plan) -> str:
-    """What trials are judged by. Raises UsageError for a task without a metric."""
-    return known_score(plan.settings.get("score"), task)
-
-
-def _described(plan: Plan) -> str:
-    searched = ", ".join(f"{axis.name} {axis.spec}" for axis in plan.axes)
-    return f"{searched} ({plan.sampler}{'' if plan.pruner == 'none' else f', {plan.pruner}'})"
 
 
 class Bench:

@@ -18,11 +18,11 @@ from ..core.files import write_json, write_text
 from ..engine.run import folders as runs
 from ..plots import formatting, pages, svg
 from .space import Axis
+from .tune_plan import Plan
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from .tune import Plan
 
 # With fewer trials than this a forest says nothing about what mattered.
 ENOUGH = 8

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from pellucid.core.rng import generator
 from pellucid.core.types import IGNORE
-from pellucid.engine.run import settings as recipe
+from pellucid.engine.run.settings import options_of
 from pellucid.losses.segmentation import ALPHA, BETA, LOSSES, OF_PIXELS, border_weights, mean_loss
 from pellucid.metrics.segmentation import objects
+from pellucid.tasks.segmentation.settings import SegmentationSettings
 
 KINDS = tuple(LOSSES)
 few = settings(max_examples=25, deadline=None)
@@ -76,8 +77,8 @@ def plain(
     return 1 - (overlaps[1] if classes == 2 else np.average(overlaps, weights=weights))
 
 
-def test_the_recipe_offers_these_losses() -> None:
-    assert set(KINDS) <= set(recipe.LOSSES)
+def test_the_settings_offer_these_losses() -> None:
+    assert set(KINDS) <= set(options_of(SegmentationSettings)["loss"].choices)
 
 
 @given(

@@ -5,10 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from pellucid.engine.run import settings
+from pellucid.engine.run.settings import options_of
 from pellucid.models import create
 from pellucid.models.initialise import INITIALISATIONS, initialise
 from pellucid.models.notation import build
+from pellucid.tasks.settings import SharedSettings
 
 NETWORKS = {
     "C16 B R P C32k5 R [ C32 R C32 ] G L10": (1, 12, 12),
@@ -35,8 +36,8 @@ def layers(network: nn.Module) -> list[nn.Module]:
     ]
 
 
-def test_the_recipe_offers_these() -> None:
-    assert tuple(INITIALISATIONS) == settings.INITIAL
+def test_the_settings_offer_these() -> None:
+    assert tuple(INITIALISATIONS) == options_of(SharedSettings)["init"].choices
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -19,8 +19,8 @@ import pellucid
 from pellucid.anatomy import describe
 from pellucid.cli import app
 from pellucid.core.errors import UsageError
-from pellucid.engine.run import settings as recipe
 from pellucid.engine.run import transfer
+from pellucid.engine.run.settings import options_of
 from pellucid.models import MODELS, SEGMENTERS, create, segmenter
 from pellucid.models.unet import (
     UNet,
@@ -33,6 +33,7 @@ from pellucid.models.unet import (
     valid_size,
 )
 from pellucid.models.upsampling import UPSAMPLINGS
+from pellucid.tasks.segmentation.settings import SegmentationSettings
 
 
 def made(
@@ -412,7 +413,8 @@ def test_the_page_counts_right() -> None:
                 == counts
             )
     grown = re.findall(r"^\| `(\w+)` \| [^|]+ \| ([\d,]+) \|$", PAGE, re.MULTILINE)
-    assert [kind for kind, _ in grown] == list(UPSAMPLINGS) == list(recipe.UPSAMPLINGS)
+    assert [kind for kind, _ in grown] == list(UPSAMPLINGS)
+    assert tuple(UPSAMPLINGS) == options_of(SegmentationSettings)["upsampling"].choices
     for kind, macs in grown:
         with torch.device("meta"):
             assert (

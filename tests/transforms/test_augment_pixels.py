@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,9 @@ from scipy.stats import kstest, norm
 from sklearn.decomposition import PCA
 
 from pellucid.core.rng import Draws
+from pellucid.engine.run.settings import all_options, of, options_of
+from pellucid.tasks import TASKS
+from pellucid.tasks.settings import STRENGTHS, strengths
 from pellucid.transforms.augment import (
     Augmentation,
     augment,
@@ -168,14 +173,17 @@ def test_colour_belongs_to_the_sample(seed: int) -> None:
     )
 
 
-def test_policies_are_those_that_a_recipe_knows() -> None:
-    from dataclasses import asdict
-
-    from pellucid.engine.run import settings as recipe
-
-    assert tuple(POLICIES) == recipe.POLICIES
-    assert tuple(asdict(Augmentation())) == recipe.STRENGTHS
+def test_policies_are_those_that_the_tasks_offer() -> None:
+    options = all_options()
+    assert set(POLICIES) == set(options["augment"].choices)
+    assert tuple(asdict(Augmentation())) == STRENGTHS
+    for task in TASKS.values():
+        own = options_of(task.settings)
+        changed = {name for name in STRENGTHS if name in own}
+        for name in own["augment"].choices if "augment" in own else ():
+            how = {key: value for key, value in asdict(POLICIES[name]).items() if value}
+            assert set(how) <= changed
+            found = of(task, {"augment": name, **how})
+            assert found.augment == name and strengths(found) == asdict(POLICIES[name])
     assert str(POLICIES["none"]) == "nothing"
     assert str(POLICIES["alexnet"]) == "mirror 0.5, crop 0.125, pca_colour 0.1"
-    for name, how in POLICIES.items():
-        assert recipe.make(augment=name, **asdict(how)).augment == name
