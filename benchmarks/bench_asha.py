@@ -22,11 +22,12 @@ import optuna
 
 from pellucid.core.errors import NonFiniteLoss
 from pellucid.engine.run import machine
-from pellucid.engine.run import settings as recipes
+from pellucid.engine.run import settings as configuration
 from pellucid.engine.run.prepare import Prepared, prepare
 from pellucid.engine.run.progress import Say
 from pellucid.engine.run.trial import epochs
 from pellucid.experiments import space, tune, tune_plan
+from pellucid.tasks import TASKS
 
 STUDIES, TRIALS, EPOCHS = 5, 27, 27
 SEARCH = {
@@ -58,12 +59,11 @@ def settings_of(seed: int) -> Iterator[dict[str, Any]]:
 
 def scores(prepared: Prepared, chosen: dict[str, Any]) -> Iterator[float]:
     """The best validation score so far, after each epoch; ends early where it diverges."""
-    seed, best = prepared.recipe.seed, tune.WORST
+    seed, best = prepared.settings.seed, tune.WORST
+    given = SETTINGS | chosen | {"seed": seed, "split_seed": seed}
+    again = prepared.again(configuration.of(TASKS["classification"], given))
     try:
-        for row in epochs(
-            prepared.again(recipes.make(**SETTINGS, **chosen, seed=seed, split_seed=seed)),
-            machine.device("cpu"),
-        ):
+        for row in epochs(again, machine.device("cpu")):
             best = max(best, row["validation_score"])
             yield best
     except NonFiniteLoss:
@@ -100,7 +100,7 @@ def study(seed: int) -> tuple[float, float]:
     """How many times fewer epochs ASHA took than random search; and than random search until it
     first had a setting as good."""
     started = time.perf_counter()
-    prepared = prepare("digits", recipes.make(**SETTINGS, seed=seed), Say(quiet=True))
+    prepared = prepare("digits", SETTINGS | {"seed": seed}, Say(quiet=True))
     settings = settings_of(seed)
     curves = [list(scores(prepared, chosen)) for chosen in itertools.islice(settings, TRIALS)]
     ends = [curve[-1] if len(curve) == EPOCHS else tune.WORST for curve in curves]

@@ -6,11 +6,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
-from side_by_side import compare, views_of
+from side_by_side import compare, training_of, views_of
 from torch.utils.data import DataLoader, Dataset
 
 from pellucid.core.rng import Draws, generator
-from pellucid.tasks.classification import Classification
+from pellucid.tasks.classification.training import ClassificationTraining
 from pellucid.transforms.augment import Augmentation
 
 COUNT, BATCH = 12_800, 128
@@ -58,15 +58,13 @@ def main() -> list[float]:
     ratios = []
     for affine, wanted in ((False, 3.0), (True, 1.3)):
         how = Augmentation(shift=SHIFT / 28, rotate=ROTATE * affine, zoom=ZOOM * affine)
-        room = Classification(
-            tuple("0123456789"), (28, 28), 1, batch=BATCH, augmentation=how
-        ).measured(images[..., None])
+        training = training_of(views, BATCH, augmentation=how)
         loader = DataLoader(Pictures(images, labels, affine), batch_size=BATCH, shuffle=True)
 
-        def ours(room: Classification = room) -> None:
-            for chosen in room.order(views.samples, views.counts, 0, generator(0)):
-                batch = room.augment(views.batch(chosen), Draws(0, 0, chosen), 0.0)
-                room.normalised(batch.images)
+        def ours(training: ClassificationTraining = training) -> None:
+            for chosen in training.batches(views.samples, views.counts, 0, generator(0)):
+                batch = training.augment(views.batch(chosen), Draws(0, 0, chosen), 0.0)
+                training.preprocess.network_input(batch)
 
         def peer(loader: DataLoader = loader) -> None:
             for _ in loader:

@@ -19,10 +19,9 @@ from side_by_side import DATA
 from pellucid.engine.run import features, pretrained
 from pellucid.engine.run.epoch import close_epoch
 from pellucid.engine.run.loop import steps
-from pellucid.engine.run.prepare import Prepared, prepare
+from pellucid.engine.run.prepare import Prepared, prepare, with_weights
 from pellucid.engine.run.progress import Say
 from pellucid.engine.run.resolve import built, fresh, settled
-from pellucid.engine.run.settings import Recipe
 
 CPU, EPOCHS = torch.device("cpu"), 2
 WEIGHTS = "mobilenet_v2_imagenet_folded"
@@ -30,46 +29,36 @@ WEIGHTS = "mobilenet_v2_imagenet_folded"
 
 def trained(prepared: Prepared, cache: bool) -> tuple[dict[str, torch.Tensor], float, float]:
     """What the head ends with; seconds before the first epoch; seconds an epoch."""
-    network = built(prepared.room, prepared.recipe)
-    state = fresh(prepared.room, network, prepared.recipe, CPU)
-    pretrained.begin(
-        network, prepared.room, prepared.recipe, prepared.part("train"), CPU, Say(quiet=True)
-    )
+    settings = prepared.settings.model_copy(update={"cache": cache})
+    prepared = replace(prepared, settings=settings)
+    network = built(prepared.spec, settings)
+    state = fresh(prepared, network, CPU)
+    train = prepared.part("train")
+    pretrained.begin(network, prepared.spec, settings, train, CPU, Say(quiet=True))
     start = time.perf_counter()
-    prepared = features.views(
-        replace(prepared, recipe=replace(prepared.recipe, cache=cache)), network, CPU, Say()
-    )
+    prepared, head = features.cached(prepared, network, CPU, Say())
     before, start = time.perf_counter() - start, time.perf_counter()
-    for step in steps(prepared.room, prepared.part("train"), prepared.recipe, state, CPU):
+    for step in steps(prepared.training, prepared.part("train"), settings, state, CPU, head):
         if step.last:
-            close_epoch(
-                prepared.room, prepared.part("validation"), prepared.recipe, state, step, CPU
-            )
-    learnt = {
+            close_epoch(prepared, state, step, CPU, head)
+    learned = {
         name: parameter.detach().clone()
         for name, parameter in network.named_parameters()
         if parameter.requires_grad
     }
-    return learnt, before, (time.perf_counter() - start) / EPOCHS
+    return learned, before, (time.perf_counter() - start) / EPOCHS
 
 
 def main() -> None:
     os.environ.setdefault("PELLUCID_MIRROR", str(DATA / "weights"))
-    wanted, given = pretrained.chosen(
-        Recipe(
-            weights=WEIGHTS,
-            freeze="all",
-            epochs=EPOCHS,
-            precision="float32",
-            threads=torch.get_num_threads(),
-        )
-    )
+    data = DATA / (sys.argv[1:] or ["flowers128"])[0]
+    asked = {"weights": WEIGHTS, "freeze": "all", "epochs": EPOCHS, "precision": "float32"}
+    given, expected = with_weights(asked | {"threads": torch.get_num_threads()}, data)
     with tempfile.TemporaryDirectory() as place:
         os.chdir(place)  # the features lie beside the runs
-        prepared = prepare(DATA / (sys.argv[1:] or ["flowers128"])[0], wanted, Say(), given=given)
-        prepared = replace(
-            prepared, recipe=settled(prepared, built(prepared.room, prepared.recipe), CPU)
-        )
+        prepared = prepare(data, given, Say(), weights=expected)
+        network = built(prepared.spec, prepared.settings)
+        prepared = replace(prepared, settings=settled(prepared, network, CPU))
         kept, once, quick = trained(prepared, cache=True)
         again, _, slow = trained(prepared, cache=False)
     off = max((kept[name] - again[name]).abs().max().item() for name in kept)

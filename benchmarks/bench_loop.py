@@ -6,15 +6,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from side_by_side import compare, views_of
+from side_by_side import compare, training_of, views_of
 
 from pellucid.engine.run.checkpoint import State
 from pellucid.engine.run.loop import steps
 from pellucid.engine.run.optim import optimizer
-from pellucid.engine.run.settings import Recipe
 from pellucid.models import create
-from pellucid.tasks.classification import Classification
-from pellucid.transforms.augment import Augmentation
+from pellucid.tasks.settings import SharedSettings
 
 NETWORK, COUNT, BATCH = "C8 R P C16 R P L10", 6400, 64
 
@@ -25,11 +23,7 @@ def main() -> float:
         rng.integers(0, 256, (COUNT, 28, 28, 1), dtype=np.uint8),
         rng.integers(0, 10, COUNT),
     )
-    classes = tuple("0123456789")
-    room = Classification(
-        classes, (28, 28), 1, model=NETWORK, batch=BATCH, augmentation=Augmentation()
-    ).measured(images)
-    recipe = Recipe(
+    settings = SharedSettings(
         optimizer="adamw",
         lr=1e-3,
         epochs=10_000,
@@ -40,10 +34,11 @@ def main() -> float:
         schedule="cosine",
     )
     views, where = views_of(images, labels), torch.device("cpu")
+    training = training_of(views, BATCH)
 
     network = create(NETWORK, 10, 1, (28, 28)).to(memory_format=torch.channels_last)
-    state = State(network, [optimizer(recipe, list(network.named_parameters()))])
-    endless = steps(room, views, recipe, state, where)
+    state = State(network, [optimizer(settings, list(network.named_parameters()))])
+    endless = steps(training, views, settings, state, where)
 
     def ours() -> None:
         for _ in range(COUNT // BATCH):
@@ -57,8 +52,8 @@ def main() -> float:
         .permute(0, 3, 1, 2)
         .float()
         .div(255)
-        .sub(room.mean[0])
-        .div(room.std[0])
+        .sub(training.preprocess.mean[0])
+        .div(training.preprocess.std[0])
     )
     x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
     weights, biases = (

@@ -16,26 +16,26 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 import torch.nn.functional as F
-from side_by_side import DATA
+from side_by_side import DATA, training_of, views_of
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from pellucid.core.rng import generator
 from pellucid.data import formats
-from pellucid.engine.inference.evaluate import predictions
+from pellucid.engine.inference.infer import SCORING, predictions
 from pellucid.engine.run.batches import Views
 from pellucid.engine.run.checkpoint import State
 from pellucid.engine.run.loop import steps
 from pellucid.engine.run.machine import place
 from pellucid.engine.run.optim import optimizer
-from pellucid.engine.run.settings import Recipe
 from pellucid.models import create
-from pellucid.tasks.classification import Classification
-
-from side_by_side import views_of  # isort: skip
+from pellucid.tasks import TASKS
+from pellucid.tasks.classification.architecture import ClassificationArchitecture
+from pellucid.tasks.classification.inference import ClassificationInference
+from pellucid.tasks.settings import SharedSettings
+from pellucid.tasks.task import ModelSpec
 
 NETWORK = "C16 P B R C16 B R C32 B P R C32 B R G L10"
-CLASSES = tuple("0123456789")
 ROUNDS, GOAL, PART = 3, 0.99, 12_500
 # A side that has not reached the goal by then is counted as if it had: in its favour.
 MOST = 12 * 50_000
@@ -43,12 +43,12 @@ CPU = torch.device("cpu")
 
 
 def data() -> tuple[Views, Views]:
-    reading = formats.read(DATA / "mnist")
-    train = reading.given["train"]
+    dataset = formats.read(DATA / "mnist")
+    train = dataset.given["train"]
     order = generator(0).permutation(train)
     images, labels = (
-        np.stack([s.image for s in reading.samples]),
-        np.array([s.target for s in reading.samples]),
+        np.stack([s.image for s in dataset.samples]),
+        np.array([s.target for s in dataset.samples]),
     )
     return views_of(images[order[10_000:]], labels[order[10_000:]]), views_of(
         images[order[:10_000]], labels[order[:10_000]]
@@ -58,7 +58,7 @@ def data() -> tuple[Views, Views]:
 def ours(train: Views, validation: Views, seed: int) -> Iterator[tuple[int, float]]:
     """(pictures trained since the last time, validation accuracy), with only the training between
     two of them timed by the caller."""
-    recipe = Recipe(
+    settings = SharedSettings(
         model=NETWORK,
         epochs=6,
         batch=128,
@@ -69,17 +69,21 @@ def ours(train: Views, validation: Views, seed: int) -> Iterator[tuple[int, floa
         layout="channels_last",
         precision="float32",
     )
-    room = Classification(
-        CLASSES, (28, 28), 1, model=NETWORK, batch=128, label_smoothing=0.05
-    ).measured(train.images)
+    training = training_of(train, 128, label_smoothing=0.05)
+    spec = ModelSpec(
+        TASKS["classification"],
+        training.preprocess,
+        ClassificationArchitecture(NETWORK, 10, 1, (28, 28)),
+        ClassificationInference(training.classes),
+    )
     torch.manual_seed(seed)
-    network = place(room.build(), CPU, torch.channels_last)
-    state = State(network, [optimizer(recipe, list(network.named_parameters()))])
+    network = place(spec.architecture.build(), CPU, torch.channels_last)
+    state = State(network, [optimizer(settings, list(network.named_parameters()))])
     seen = 0
-    for step in steps(room, train, recipe, state, CPU):
+    for step in steps(training, train, settings, state, CPU):
         seen += 128
         if seen >= PART or step.last:
-            yield seen, _accuracy_of_room(room, network, validation, recipe)
+            yield seen, accuracy_of_model(spec, network, validation)
             network.train()
             seen = 0
 
@@ -119,18 +123,10 @@ def forward(network: nn.Module, pictures: torch.Tensor) -> torch.Tensor:
         return torch.cat([network(part) for part in pictures.split(500)])
 
 
-def _accuracy_of_room(
-    room: Classification, network: nn.Module, views: Views, recipe: Recipe
-) -> float:
-    answers = predictions(room, network, views, recipe, CPU)
-    return float(
-        np.mean(
-            [
-                a.label == a.classes[target]
-                for a, target in zip(answers, views.targets.tolist(), strict=True)
-            ]
-        )
-    )
+def accuracy_of_model(spec: ModelSpec, network: nn.Module, views: Views) -> float:
+    results = predictions(spec, network, views, SCORING, CPU)
+    pairs = zip(results, views.targets.tolist(), strict=True)
+    return float(np.mean([result.label == result.classes[target] for result, target in pairs]))
 
 
 def accuracy(answers: torch.Tensor, views: Views) -> float:

@@ -12,9 +12,9 @@ import sys
 import numpy as np
 import torch
 import torch.nn.functional as F
-from side_by_side import DATA, compare, views_of
+from side_by_side import DATA, compare, training_of, views_of
 
-from pellucid.engine.inference.evaluate import predictions
+from pellucid.engine.inference.infer import predictions
 from pellucid.engine.run import machine
 from pellucid.engine.run.checkpoint import State
 from pellucid.engine.run.loop import steps
@@ -22,9 +22,8 @@ from pellucid.engine.run.machine import fast_bfloat16, place
 from pellucid.engine.run.optim import optimizer
 from pellucid.engine.run.prepare import prepare
 from pellucid.engine.run.progress import Say
-from pellucid.engine.run.settings import Recipe
 from pellucid.models import create
-from pellucid.tasks.classification import Classification
+from pellucid.tasks.settings import SharedSettings, completed
 
 BATCH, CPU = 32, torch.device("cpu")
 
@@ -35,16 +34,15 @@ def throughput() -> float:
         rng.integers(0, 256, (4 * BATCH, 224, 224, 3), dtype=np.uint8),
         rng.integers(0, 10, 4 * BATCH),
     )
-    room = Classification(
-        tuple("0123456789"), (224, 224), 3, model="resnet18", batch=BATCH
-    ).measured(images)
+    views = views_of(images, labels)
     network = create("resnet18", 10, 3, (224, 224))
-    recipe = Recipe(
+    settings = SharedSettings(
         optimizer="adamw", epochs=10_000, lr=1e-3, weight_decay=0.05, batch=BATCH
-    ).completed(machine.propose(CPU, network, 1_800_000_000))
-    place(network, CPU, machine.memory_format(recipe))
-    state = State(network, [optimizer(recipe, list(network.named_parameters()))])
-    endless = steps(room, views_of(images, labels), recipe, state, CPU)
+    )
+    settings = completed(settings, machine.propose(CPU, network, 1_800_000_000))
+    place(network, CPU, machine.memory_format(settings))
+    state = State(network, [optimizer(settings, list(network.named_parameters()))])
+    endless = steps(training_of(views, BATCH), views, settings, state, CPU)
 
     plain = create("resnet18", 10, 3, (224, 224)).train()
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).contiguous()
@@ -61,7 +59,7 @@ def throughput() -> float:
             stepper.step()
 
     return compare(
-        f"ResNet-18 at 224, {recipe.precision}, {recipe.layout}",
+        f"ResNet-18 at 224, {settings.precision}, {settings.layout}",
         ours,
         peer,
         rounds=5,
@@ -70,32 +68,21 @@ def throughput() -> float:
 
 
 def flowers(epochs: int = 8) -> None:
-    """The same recipe in bfloat16 channels-last and in float32 contiguous."""
+    """The same settings in bfloat16 channels-last and in float32 contiguous."""
     for precision, layout in (("bfloat16", "channels_last"), ("float32", "contiguous")):
-        recipe = Recipe(
-            model="resnet18",
-            optimizer="adamw",
-            epochs=epochs,
-            batch=BATCH,
-            lr=1e-3,
-            weight_decay=0.05,
-            precision=precision,
-            layout=layout,
-        )
-        prepared = prepare(DATA / "flowers128", recipe, Say(quiet=True))
+        given = {"model": "resnet18", "optimizer": "adamw", "epochs": epochs, "batch": BATCH}
+        given |= {"lr": 1e-3, "weight_decay": 0.05, "precision": precision, "layout": layout}
+        prepared = prepare(DATA / "flowers128", given, Say(quiet=True))
+        settings = prepared.settings
         torch.manual_seed(0)
-        network = place(prepared.room.build(), CPU, machine.memory_format(recipe))
-        state = State(network, [optimizer(recipe, list(network.named_parameters()))])
-        for _ in steps(prepared.room, prepared.part("train"), prepared.recipe, state, CPU):
+        network = place(prepared.architecture.build(), CPU, machine.memory_format(settings))
+        state = State(network, [optimizer(settings, list(network.named_parameters()))])
+        for _ in steps(prepared.training, prepared.part("train"), settings, state, CPU):
             pass
         held = prepared.part("validation")
-        answers = predictions(prepared.room, network, held, prepared.recipe, CPU)
-        right = np.array(
-            [
-                answer.label == answer.classes[target]
-                for answer, target in zip(answers, held.targets.tolist(), strict=True)
-            ]
-        )
+        results = predictions(prepared.spec, network, held, settings, CPU)
+        pairs = zip(results, held.targets.tolist(), strict=True)
+        right = np.array([result.label == result.classes[target] for result, target in pairs])
         print(
             f"flowers128, {epochs} epochs, {precision} {layout}: validation accuracy "
             f"{right.mean():.1%} of {len(held)}",

@@ -20,7 +20,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from pellucid.engine.run import machine, prepare, trial
-from pellucid.engine.run import settings as recipes
 from pellucid.engine.run.progress import Say
 
 USUAL = {
@@ -50,7 +49,7 @@ def main() -> None:
     with TemporaryDirectory() as folder:
         os.chdir(folder)
         prepared = by_heart(
-            prepare.prepare(data, recipes.make(task="detection", **settings), Say(quiet=True)),
+            prepare.prepare(data, {"task": "detection", **settings}, Say(quiet=True)),
             given.pictures,
         )
         best = 0.0
@@ -72,7 +71,7 @@ def main() -> None:
 def by_heart(prepared: prepare.Prepared, count: int) -> prepare.Prepared:
     """The first pictures with objects, as training and validation in one."""
     chosen = np.array(
-        [i for i, sample in enumerate(prepared.reading.samples) if len(sample.target)][:count],
+        [i for i, sample in enumerate(prepared.dataset.samples) if len(sample.target)][:count],
         np.int64,
     )
     return replace(

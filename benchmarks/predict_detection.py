@@ -13,8 +13,8 @@ import argparse
 import statistics
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
@@ -23,38 +23,40 @@ import torch
 from pellucid.core.types import Batch
 from pellucid.data.images import header
 from pellucid.data.sample import Sample
-from pellucid.engine.run import checkpoint
+from pellucid.engine.inference import model
+from pellucid.engine.inference.infer import SCORING, forward_outputs
+from pellucid.tasks.task import ModelSpec
 
-ROUNDS = 30
+ROUNDS, CPU = 30, torch.device("cpu")
 WANTED = 3.0
 
 
-def steps(room: Any, network: torch.nn.Module, file: Path) -> Iterator[str]:
+def steps(spec: ModelSpec, network: torch.nn.Module, file: Path) -> Iterator[str]:
     """Does the work of each step, then gives its name."""
     header(file)
     yield "header"
     sample = Sample(file, None, str(file))
     sample = Sample(sample.pixels(), None, str(file))
     yield "decode"
-    views = room.views(sample)
+    views = spec.preprocess.views(sample, spec.inference.tta)
     images = torch.from_numpy(np.stack([view for view, _ in views])).permute(0, 3, 1, 2)
     batch = Batch(
         images, None, tuple(transform for _, transform in views), (str(file),) * len(views)
     )
     yield "fit"
-    outputs = room.outputs(network, batch)
+    outputs = forward_outputs(spec, network, batch, SCORING, CPU)
     yield "network"
-    (answer,) = room.decode(outputs, batch)
+    (result,) = spec.inference.decode(outputs, batch)
     yield "suppression"
-    answer.draw(sample.image)
+    result.draw(sample.image)
     yield "drawing"
 
 
-def timed(room: Any, network: torch.nn.Module, file: Path) -> dict[str, float]:
+def timed(spec: ModelSpec, network: torch.nn.Module, file: Path) -> dict[str, float]:
     """Milliseconds of each step."""
     found = {}
     before = time.perf_counter()
-    for name in steps(room, network, file):
+    for name in steps(spec, network, file):
         found[name] = 1000 * ((now := time.perf_counter()) - before)
         before = now
     return found
@@ -71,14 +73,21 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("picture", type=Path)
     chosen = parser.parse_args()
-    room, network = checkpoint.load_model(chosen.run)[:2]
-    room = room.said_alone()
+    loaded = model.load(chosen.run)
+    network, inference = loaded.network, loaded.spec.inference.with_options(full=False)
+    spec = replace(loaded.spec, inference=inference)
     with torch.inference_mode():
         for _ in range(3):
-            timed(room, network, chosen.picture), bare(chosen.picture, room.input[1:])
+            (
+                timed(spec, network, chosen.picture),
+                bare(chosen.picture, spec.preprocess.input_shape[1:]),
+            )
         # In turns, so that both meet the same machine.
         rounds = [
-            (timed(room, network, chosen.picture), bare(chosen.picture, room.input[1:]))
+            (
+                timed(spec, network, chosen.picture),
+                bare(chosen.picture, spec.preprocess.input_shape[1:]),
+            )
             for _ in range(ROUNDS)
         ]
     for name in rounds[0][0]:

@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,10 @@ import torch
 from pellucid.core.types import ViewTransform
 from pellucid.data.sample import Sample
 from pellucid.engine.run.batches import Views
+from pellucid.tasks.classification.training import ClassificationTraining
+from pellucid.tasks.image_preprocess import ImagePreprocess
 
+CLASSES = tuple("0123456789")
 DATA = Path(
     os.environ.get(
         "PELLUCID_TEST_DATA", Path(__file__).resolve().parent.parent.parent / "shared" / "data"
@@ -73,3 +77,10 @@ def views_of(images: np.ndarray, labels: np.ndarray) -> Views:
         np.ones(count, np.int64),
         torch.from_numpy(labels.astype(np.int64)),
     )
+
+
+def training_of(views: Views, batch: int, **options: Any) -> ClassificationTraining:
+    """Training of a classifier of ten classes, with the statistics of these views."""
+    size, channels = views.images.shape[1:3], views.images.shape[3]
+    preprocess = ImagePreprocess(size, channels).fit_statistics(views.fit_data())
+    return ClassificationTraining(preprocess, CLASSES, batch, **options)

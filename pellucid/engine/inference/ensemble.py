@@ -86,7 +86,7 @@ def scored(
     metric.add(results, [sample.target for sample in views.samples])
     for sample in views.samples:
         if sample.group is not None:
-            group = np.frombuffer(sample.group.encode(), np.uint8)
+            group = np.frombuffer(sample.group.encode(errors="surrogateescape"), np.uint8)
             metric.records[sample.source]["group"] = group
     return metric
 

@@ -53,7 +53,11 @@ class Part:
 
 def _unit(source: str, row: Record) -> str:
     # A group is told from an image of the same name.
-    return f"group {row['group'].tobytes().decode()}" if "group" in row else f"picture {source}"
+    return (
+        f"group {row['group'].tobytes().decode(errors='surrogateescape')}"
+        if "group" in row
+        else f"picture {source}"
+    )
 
 
 def compute_evidence(
