@@ -67,6 +67,6 @@ def test_figures_are_those_of_a_known_tree(tmp_path: Path) -> None:
 def test_the_drawing_shows_the_packages_that_exist(tmp_path: Path) -> None:
     printed(str(ROOT / "tools" / "architecture.py"), str(tmp_path / "drawing.svg"))
     drawn = (tmp_path / "drawing.svg").read_text(encoding="utf-8")
-    shown = (ROOT / "docs" / "figures" / "architecture.svg").read_text(encoding="utf-8")
+    shown = (ROOT / "docs" / "architecture.svg").read_text(encoding="utf-8")
     packages = [path.parent.name for path in (ROOT / "pellucid").glob("*/__init__.py")]
     assert drawn == shown and all(f">{name}<" in drawn for name in packages)

@@ -1,6 +1,6 @@
 """Draw the architecture: the packages in their layers, and the way of data through a task.
 
-    python tools/architecture.py [docs/figures/architecture.svg]
+    python tools/architecture.py [docs/architecture.svg]
 
 A test compares the packages that it shows with those that exist.
 """
@@ -80,5 +80,5 @@ def drawing() -> str:
 
 
 if __name__ == "__main__":
-    place = sys.argv[1] if len(sys.argv) > 1 else ROOT / "docs" / "figures" / "architecture.svg"
+    place = sys.argv[1] if len(sys.argv) > 1 else ROOT / "docs" / "architecture.svg"
     Path(place).write_text(drawing(), encoding="utf-8")

@@ -155,10 +155,12 @@ def names(parts: Sequence[ast.AST]) -> set[str]:
 
 
 def result_fields(modules: Modules) -> list[str]:
-    """The names of the fields of result classes."""
+    """The names of the fields of result classes, but for `source` and `size`: much
+    else has them."""
     found = [node for module, node in nodes(modules, ast.ClassDef) if is_result(module, node)]
     fields = [each for node in found for each in node.body if isinstance(each, ast.AnnAssign)]
-    return sorted({each.target.id for each in fields if isinstance(each.target, ast.Name)})
+    found_names = {each.target.id for each in fields if isinstance(each.target, ast.Name)}
+    return sorted(found_names - {"source", "size"})
 
 
 def is_result(module: Module, node: ast.ClassDef) -> bool:
