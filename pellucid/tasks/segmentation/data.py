@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ...core.errors import DataError, UsageError, did_you_mean
+from ...core.errors import DataError
 from ...core.types import IGNORE, Mask
 from ...data import formats
 from ...data.dicom import SUFFIX as DICOM
@@ -73,30 +73,12 @@ def remap_labels(dataset: Dataset, classes: Sequence[str]) -> Dataset:
     table = np.full(256, IGNORE, np.uint8)
     table[: len(number)] = number
     samples = tuple(
-        replace(sample, target=remap_mask(sample.target, table)) for sample in dataset.samples
+        replace(sample, target=_remap_mask(sample.target, table)) for sample in dataset.samples
     )
     return replace(dataset, samples=samples, classes=tuple(classes))
 
 
-def remap_mask(mask: Mask, table: np.ndarray) -> Mask:
+def _remap_mask(mask: Mask, table: np.ndarray) -> Mask:
     """The mask with each label looked up in a table of 256."""
     labels = [table[mask.labels(number)] for number in range(len(mask.packed))]
     return Mask.of(*labels, names=mask.names, spacing=mask.spacing, kind=mask.kind)
-
-
-def annotator_number(wanted: str | None, dataset: Dataset) -> int:
-    """The number of an annotator; -1 for the mean of all. Raises UsageError for one that drew no
-    masks of this data set."""
-    names = dataset.samples[0].target.names
-    if wanted is None:
-        return 0
-    if wanted == "mean" and len(names) > 1:
-        return -1
-    if wanted not in names:
-        told = (
-            f"; {did_you_mean(wanted, [*names, 'mean'])}"
-            if names
-            else "; these masks name no annotators: leave it out"
-        )
-        raise UsageError(f'annotator: unknown "{wanted}"{told}')
-    return names.index(wanted)

@@ -15,7 +15,7 @@ from ...core.types import UNKNOWN_GEOMETRY, Batch
 from ...data.formats import Dataset
 from ...plots.masks import MASK_FILES, VOLUME_FILES
 from ..shared import spans
-from .data import annotator_number
+from .annotators import annotator_number
 from .postprocess import Postprocessing, postprocess
 from .preprocess import SegmentationPreprocess
 from .result import SegmentationResult, no_probabilities

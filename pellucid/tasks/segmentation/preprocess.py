@@ -21,8 +21,8 @@ from ...plots.formatting import by
 from ...transforms.sliding_window import View
 from .. import pixels
 from . import volume_views
+from .annotators import annotator_number
 from .architecture import SegmentationArchitecture
-from .data import annotator_number
 from .random_crops import check_patch, patch_size
 from .settings import SegmentationSettings
 

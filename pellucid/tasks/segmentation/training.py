@@ -21,8 +21,8 @@ from ...transforms.augment import Augmentation
 from ..settings import strengths
 from ..shared import all_parameters
 from ..task import FitData, Part, Phase
+from .annotators import annotator_number
 from .architecture import SegmentationArchitecture
-from .data import annotator_number
 from .inference import SegmentationInference
 from .postprocess import calibrated
 from .preprocess import SegmentationPreprocess
