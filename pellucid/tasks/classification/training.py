@@ -29,6 +29,8 @@ from .architecture import ClassificationArchitecture
 from .inference import ClassificationInference
 from .settings import ClassificationSettings
 
+UNCHANGED = Augmentation()
+
 
 @dataclass(frozen=True)
 class ClassificationTraining:
@@ -85,7 +87,7 @@ class ClassificationTraining:
         return [chosen[rows] for rows in shuffled(len(chosen), self.batch, rng)]
 
     def augment(self, batch: Batch, rng: Draws, progress: float) -> Batch:
-        if self.augmentation == Augmentation():
+        if self.augmentation == UNCHANGED:
             return batch
         how, fill = self.augmentation, torch.tensor(self.preprocess.pad_value)
         images, targets = augment(batch.images, how, rng, fill), batch.targets
