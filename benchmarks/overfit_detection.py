@@ -43,7 +43,7 @@ def main() -> None:
     asked.add_argument("settings", nargs="*")
     asked.add_argument("--pictures", type=int, default=32)
     asked.add_argument("--epochs", type=int, default=100)
-    given = asked.parse_args()
+    given = asked.parse_intermixed_args()
     settings = USUAL | {"epochs": given.epochs} | dict(map(read, given.settings))
     data, began = given.data.resolve(), time.perf_counter()
     with TemporaryDirectory() as folder:
