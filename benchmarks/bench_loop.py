@@ -47,14 +47,8 @@ def main() -> float:
     # The peer normalises once, shuffles by index, uses channels-last, the fused optimiser and decay
     # on weights only, as a good user would.
     raw = create(NETWORK, 10, 1, (28, 28)).to(memory_format=torch.channels_last)
-    x = (
-        torch.from_numpy(images)
-        .permute(0, 3, 1, 2)
-        .float()
-        .div(255)
-        .sub(training.preprocess.mean[0])
-        .div(training.preprocess.std[0])
-    )
+    mean, std = training.preprocess.mean[0], training.preprocess.std[0]
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float().div(255).sub(mean).div(std)
     x, y = x.contiguous(memory_format=torch.channels_last), torch.from_numpy(labels)
     weights, biases = (
         [p for p in raw.parameters() if (p.ndim > 1) is wanted] for wanted in (True, False)

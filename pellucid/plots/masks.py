@@ -201,19 +201,6 @@ def error_map(picture: np.ndarray, target: np.ndarray, answer: np.ndarray) -> np
     return _tinted(faint, np.where(kinds > 1, kinds, 0).astype(np.uint8), colours, 0.85)
 
 
-def error_entries(kinds: np.ndarray | None = None) -> list[Entry]:
-    """For the legend of an error map: its kinds, with their shares of the pixels of `kinds` (as
-    `errors` gives them)."""
-    if kinds is None:
-        return list(ERRORS.items())
-    counts = np.bincount(kinds.ravel(), minlength=6)
-    return [
-        (f"{name} {share(counts[at] / kinds.size)}", fill)
-        for at, (name, fill) in enumerate(ERRORS.items(), 1)
-        if counts[at] or at < 4
-    ]
-
-
 def indexed(path: Path, mask: np.ndarray) -> None:
     """Writes a PNG whose pixels are the numbers of the classes, and whose palette shows them in
     their colours; whole or not there."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -58,7 +58,8 @@ def forward_outputs(
     evaluation mode."""
     network.eval()
     few = views_at_once(batch.images.shape[2:])
-    parts = (_part(batch, start, start + few) for start in range(0, len(batch), few))
+    batch = replace(batch, targets=None)
+    parts = (batch.part(start, start + few) for start in range(0, len(batch), few))
     with torch.inference_mode(), autocast(numerics, device):
         outputs = (
             spec.inference.forward(
@@ -67,12 +68,6 @@ def forward_outputs(
             for part in parts
         )
         return _gathered(outputs, len(batch))
-
-
-def _part(batch: Batch, start: int, end: int) -> Batch:
-    """Some of its rows, without targets."""
-    rows = slice(start, end)
-    return Batch(batch.images[rows], None, batch.transforms[rows], batch.sources[rows])
 
 
 def _gathered(parts: Iterable[torch.Tensor], count: int) -> torch.Tensor:
